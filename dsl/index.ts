@@ -1,0 +1,50 @@
+/**
+ * The language: what a spec imports from 'trellis-jit/dsl'.
+ *
+ * A spec says what one utterance's loss is, as equations over index domains. The compiler reads it; it also runs as the
+ * plain TypeScript it is, in float64 (`evaluateReference`).
+ */
+export { defineLoss, f32, i32 } from './define.js';
+export { type Dim, evalDim, parseDim } from './dims.js';
+export { type FieldOptions, field, recurrence } from './fields.js';
+export {
+  abs,
+  exp,
+  expm1,
+  log,
+  log1p,
+  logAddExp,
+  logSumExp,
+  logZero,
+  max,
+  maxOver,
+  min,
+  minOver,
+  sigmoid,
+  softplus,
+  sqrt,
+  sum,
+  tanh,
+} from './math.js';
+export { evaluateReference } from './reference.js';
+export type {
+  Equations,
+  Field,
+  Field1,
+  Field2,
+  Field3,
+  Field4,
+  FieldView,
+  Input,
+  InputSpec,
+  InputSpecs,
+  IntOptions,
+  LengthSpecs,
+  LossDefinition,
+  LossHeader,
+  ParamSpecs,
+  ReferenceResult,
+  StaticSpecs,
+  TensorView,
+  Utterance,
+} from './types.js';

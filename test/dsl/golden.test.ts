@@ -1,0 +1,57 @@
+import { describe, expect, test } from 'vitest';
+import { evaluateReference, type LossDefinition } from '../../dsl/index.js';
+import monotonic from '../../specs/monotonic.js';
+import rnnt from '../../specs/rnnt.js';
+import { loadCases, utteranceOf } from '../cases.js';
+
+const specs: Record<string, LossDefinition> = { rnnt, monotonic };
+const cases = loadCases().filter((one) => one.spec in specs);
+
+test('there are the thirteen cases of RNN-T and one of the monotonic loss', () => {
+  expect(cases.map((one) => one.spec).sort()).toEqual(['monotonic', ...Array<string>(13).fill('rnnt')]);
+});
+
+describe.each(cases)('$name', (one) => {
+  test.each(one.actLens.map((_, b) => b))('utterance %i: cost and gradient to 1e-9', (b) => {
+    const { acts, labels, sizes, cost, grad } = utteranceOf(one, b);
+    const definition = specs[one.spec] as LossDefinition;
+    const result = evaluateReference(definition, {
+      inputs: { acts, labels },
+      sizes,
+      params: one.params as Record<string, number>,
+    });
+    if (Number.isFinite(cost)) expect(Math.abs(result.loss - cost)).toBeLessThan(1e-9 * Math.max(1, Math.abs(cost)));
+    else expect(result.loss).toBe(cost);
+
+    const [, padT, padU1, V] = one.shape;
+    const got = result.gradients.acts as Float64Array;
+    let worst = 0;
+    for (let t = 0; t < padT; t++) {
+      for (let u = 0; u < padU1; u++) {
+        for (let v = 0; v < V; v++) {
+          const inside = t < sizes.T && u <= sizes.U;
+          const value = inside ? (got[(t * (sizes.U + 1) + u) * V + v] as number) : 0;
+          const error = Math.abs(value - grad(t, u, v));
+          worst = error <= worst ? worst : error; // NaN wins
+        }
+      }
+    }
+    expect(worst).toBeLessThan(1e-9);
+  });
+});
+
+describe('published costs', () => {
+  test('the two-frame case costs 4.495666, the two utterances of the other 4.280652 and 3.938436', () => {
+    const costs = loadCases('rnnt')
+      .filter((one) => one.name.startsWith('published'))
+      .flatMap((one) =>
+        one.actLens.map((_, b) => {
+          const { acts, labels, sizes } = utteranceOf(one, b);
+          return evaluateReference(rnnt, { inputs: { acts, labels }, sizes, gradients: false }).loss;
+        }),
+      );
+    [4.280652859089074, 3.938436982250359, 4.495666].forEach((cost, i) => {
+      expect(costs[i]).toBeCloseTo(cost, 5);
+    });
+  });
+});
