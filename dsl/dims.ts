@@ -50,10 +50,10 @@ export function parseDim(text: string): Dim {
   let constant = 0;
   let at = 0;
 
-  const fail = (expected: string): never => {
+  const expected = (what: string): Error => {
     const token = tokens[at];
-    if (token === undefined) throw dimError(text, `${expected} is missing at the end`);
-    throw dimError(text, `expected ${expected} but found ${JSON.stringify(token.text)} at position ${token.column}`);
+    if (token === undefined) return dimError(text, `${what} is missing at the end`);
+    return dimError(text, `expected ${what} but found ${JSON.stringify(token.text)} at position ${token.column}`);
   };
   const integer = (token: Token): number => {
     const value = Number(token.text);
@@ -64,14 +64,14 @@ export function parseDim(text: string): Dim {
   /** integer | name | integer '*' name | name '*' integer */
   const term = (sign: 1 | -1): void => {
     const first = tokens[at];
-    if (first === undefined || first.kind === 'symbol') return fail('an integer or a size name');
+    if (first === undefined || first.kind === 'symbol') throw expected('an integer or a size name');
     at++;
     let factor = first.kind === 'integer' ? integer(first) : 1;
     let name = first.kind === 'name' ? first.text : undefined;
     if (tokens[at]?.text === '*') {
       at++;
       const second = tokens[at];
-      if (second === undefined || second.kind === 'symbol') return fail('an integer or a size name after *');
+      if (second === undefined || second.kind === 'symbol') throw expected('an integer or a size name after *');
       if (second.kind === 'name' && name !== undefined) {
         throw dimError(text, `${name} * ${second.text} multiplies two sizes`);
       }
@@ -91,7 +91,7 @@ export function parseDim(text: string): Dim {
   term(sign);
   while (at < tokens.length) {
     const operator = tokens[at]?.text;
-    if (operator !== '+' && operator !== '-') fail("'+' or '-'");
+    if (operator !== '+' && operator !== '-') throw expected("'+' or '-'");
     at++;
     term(operator === '-' ? -1 : 1);
   }

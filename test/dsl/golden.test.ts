@@ -7,12 +7,20 @@ import { loadCases, utteranceOf } from '../cases.js';
 const specs: Record<string, LossDefinition> = { rnnt, monotonic };
 const cases = loadCases().filter((one) => one.spec in specs);
 
+/**
+ * The expected numbers of this one case belong to logits not yet rounded to the float32 that the case stores: at 90 half
+ * a unit in the last place is 4e-6. What the stored logits give was computed apart, with 60 decimal digits.
+ */
+const looser: Record<string, { cost: number; grad: number; exactCosts: readonly number[] }> = {
+  'rnnt-huge-logits': { cost: 2e-8, grad: 5e-8, exactCosts: [382.06201438011169, 361.02776687586] },
+};
+
 test('there are the thirteen cases of RNN-T and one of the monotonic loss', () => {
   expect(cases.map((one) => one.spec).sort()).toEqual(['monotonic', ...Array<string>(13).fill('rnnt')]);
 });
 
 describe.each(cases)('$name', (one) => {
-  test.each(one.actLens.map((_, b) => b))('utterance %i: cost and gradient to 1e-9', (b) => {
+  test.each(one.actLens.map((_, b) => b))('utterance %i: cost and gradient', (b) => {
     const { acts, labels, sizes, cost, grad } = utteranceOf(one, b);
     const definition = specs[one.spec] as LossDefinition;
     const result = evaluateReference(definition, {
@@ -20,7 +28,8 @@ describe.each(cases)('$name', (one) => {
       sizes,
       params: one.params as Record<string, number>,
     });
-    if (Number.isFinite(cost)) expect(Math.abs(result.loss - cost)).toBeLessThan(1e-9 * Math.max(1, Math.abs(cost)));
+    const limits = looser[one.name] ?? { cost: 1e-9, grad: 1e-9 };
+    if (Number.isFinite(cost)) expect(Math.abs(result.loss - cost)).toBeLessThan(limits.cost * Math.max(1, cost));
     else expect(result.loss).toBe(cost);
 
     const [, padT, padU1, V] = one.shape;
@@ -36,7 +45,17 @@ describe.each(cases)('$name', (one) => {
         }
       }
     }
-    expect(worst).toBeLessThan(1e-9);
+    expect(worst).toBeLessThan(limits.grad);
+  });
+});
+
+test('huge logits: the costs of the stored logits, to the last digits of float64', () => {
+  const one = loadCases('rnnt').find((each) => each.name === 'rnnt-huge-logits');
+  if (one === undefined) throw new Error('the case rnnt-huge-logits is missing');
+  looser[one.name]?.exactCosts.forEach((cost, b) => {
+    const { acts, labels, sizes } = utteranceOf(one, b);
+    const { loss } = evaluateReference(rnnt, { inputs: { acts, labels }, sizes, gradients: false });
+    expect(Math.abs(loss / cost - 1)).toBeLessThan(1e-14);
   });
 });
 
