@@ -9,26 +9,19 @@
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { dump, parse } from 'npyjs';
+import type { Tensor, TypedArray } from '../tensor.js';
 import { UsageError } from './usage.js';
-
-export type NpyData = Float32Array | Float64Array | Int32Array | BigInt64Array;
-
-export interface NpyTensor {
-  readonly data: NpyData;
-  readonly shape: number[];
-}
 
 /** One read call takes less than 2 GiB. */
 const CHUNK = 1 << 30;
 
 /**
- * The tensor in a file, in C order. Floats of 16, 32 or 64 bits arrive as float32, float32 and float64;
- * integers up to 32 bits as int32, wider ones as int64.
+ * The tensor in a file, in C order, with elements as the file has them; float16 arrives as float32.
  *
  * @param option what the user typed to name this file, for error messages: '--acts'
  * @throws UsageError where the file cannot be read or does not hold such a tensor
  */
-export async function readNpy(path: string, option: string): Promise<NpyTensor> {
+export async function readNpy(path: string, option: string): Promise<Tensor> {
   const buffer = await readWhole(path, option);
   let parsed: ReturnType<typeof parse>;
   try {
@@ -47,12 +40,16 @@ export async function readNpy(path: string, option: string): Promise<NpyTensor> 
       `${option}: ${path} is truncated: its header says shape (${shape.join(', ')}), ${count} elements, but it holds ${data.length}`,
     );
   }
-  const exact = data.length === count ? data : (data.subarray(0, count) as NpyData);
+  const exact = data.length === count ? data : (data.subarray(0, count) as TypedArray);
   return { data: parsed.fortranOrder && shape.length > 1 ? toCOrder(exact, shape) : exact, shape };
 }
 
 /** Writes a tensor under `path`, through a temporary file beside it: the file is complete or not there. */
-export async function writeNpy(path: string, data: Float32Array | Float64Array, shape: readonly number[]): Promise<void> {
+export async function writeNpy(
+  path: string,
+  data: Float32Array | Float64Array | Int32Array,
+  shape: readonly number[],
+): Promise<void> {
   // npyjs writes the header from the shape it is told, so an empty array gives the header alone.
   const header = new Uint8Array(dump(data.subarray(0, 0), [...shape]));
   const temporary = `${path}.${process.pid}.tmp`;
@@ -101,7 +98,8 @@ async function readWhole(path: string, option: string): Promise<ArrayBuffer> {
     }
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const why = { ENOENT: 'no such file', EISDIR: 'it is a folder', EACCES: 'permission denied' }[code ?? ''] ?? message;
+    const why =
+      { ENOENT: 'no such file', EISDIR: 'it is a folder', EACCES: 'permission denied' }[code ?? ''] ?? message;
     throw new UsageError(`${option}: cannot read ${path}: ${why}`);
   }
 }
@@ -116,19 +114,16 @@ function reasonOf(error: Error): string {
   return error.message;
 }
 
-/** The numbers in the four kinds that the loss takes. Anything that is not a number is refused. */
-function asNumbers(data: unknown, dtype: string, path: string, option: string): NpyData {
-  if (/^[iu][124]$/.test(dtype) && dtype !== 'u4') return Int32Array.from(data as Int32Array);
-  if (dtype === 'u4') return BigInt64Array.from(data as never, (value: number) => BigInt(value));
-  if (dtype === 'u8') return BigInt64Array.from(data as BigUint64Array);
-  if (/^(i8|f2|f4|f8)$/.test(dtype)) return data as NpyData;
+/** Anything that is not a plain number is refused: booleans, complex numbers, text. */
+function asNumbers(data: unknown, dtype: string, path: string, option: string): TypedArray {
+  if (/^([iu][1248]|f[248])$/.test(dtype)) return data as TypedArray;
   throw new UsageError(`${option}: ${path} holds elements of type ${dtype}; floats or integers are needed`);
 }
 
 /** Fortran order has the first index fastest; walks the C-ordered output and steps through the input. */
-function toCOrder(data: NpyData, shape: readonly number[]): NpyData {
+function toCOrder(data: TypedArray, shape: readonly number[]): TypedArray {
   const strides = shape.map((_, axis) => shape.slice(0, axis).reduce((product, size) => product * size, 1));
-  const result = data.slice() as NpyData;
+  const result = data.slice() as TypedArray;
   const index = shape.map(() => 0);
   for (let to = 0, from = 0; to < result.length; to++) {
     result[to] = data[from] as never;

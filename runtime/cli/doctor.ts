@@ -1,0 +1,199 @@
+/** `trellis doctor`: what was found on this machine, what is missing, and the line to type for it. */
+import type { Command } from 'commander';
+import { formatMilliseconds, print, printJson, withProgress } from './output.js';
+import { packageVersion } from './package.js';
+
+type State = 'ok' | 'missing' | 'broken';
+
+interface Finding {
+  readonly what: string;
+  readonly state: State;
+  readonly text: string;
+  /** Further lines: what was refused, what to type. */
+  readonly notes: readonly string[];
+  /** For --json. */
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export function addDoctor(trellis: Command): void {
+  trellis
+    .command('doctor')
+    .summary('tell what was found on this machine and what is missing')
+    .description('Tells what Trellis found on this machine, what is missing, and the line to type that brings it in.')
+    .option('--json', 'print one JSON object: { device, problems, findings: [{ what, state, text, notes, ... }] }')
+    .addHelpText(
+      'after',
+      `
+Exit code: 0 when all that is there works, also where libLLVM is missing (the reference device then does the work,
+slowly); 1 when something that is there is broken.
+
+Environment:
+  TRELLIS_LIBLLVM     a libLLVM file, or the folder it lies in, to use instead of searching
+  TRELLIS_CACHE_DIR   the folder for compiled kernels
+
+Examples:
+  $ trellis doctor
+  $ trellis doctor --json | jq -r .device`,
+    )
+    .action(async (options: { json?: boolean }, command: Command) => {
+      const findings = await withProgress('looking', examine);
+      const cpu = findings.find((finding) => finding.what === 'kernels');
+      const device = cpu?.state === 'ok' ? 'cpu' : 'reference';
+      const broken = findings.filter((finding) => finding.state === 'broken');
+      if (options.json) {
+        const rows = findings.map(({ details, ...rest }) => ({ ...rest, ...details }));
+        printJson({
+          trellis: packageVersion(),
+          device,
+          problems: broken.map((finding) => finding.what),
+          findings: rows,
+        });
+      } else {
+        printForPeople(findings);
+        print(`\ndevice auto will use: ${device}`);
+      }
+      // The report is complete; only the exit code says more.
+      if (broken.length > 0)
+        command.error(`error: broken on this machine: ${broken.map((finding) => finding.what).join(', ')}`, {
+          exitCode: 1,
+          code: 'trellis.broken',
+        });
+    });
+}
+
+function printForPeople(findings: readonly Finding[]): void {
+  const signs: Record<State, string> = { ok: 'ok     ', missing: 'missing', broken: 'BROKEN ' };
+  const width = Math.max(...findings.map((finding) => finding.what.length));
+  for (const { what, state, text, notes } of findings) {
+    print(`${signs[state]}  ${what.padEnd(width)}  ${text}`);
+    for (const note of notes) print(`${' '.repeat(width + 11)}${note}`);
+  }
+}
+
+async function examine(): Promise<Finding[]> {
+  const findings = [node(), await machine()];
+  const library = await libllvm();
+  findings.push(...library.findings);
+  findings.push(await kernels(library.usable), await frontEnd(), await cache());
+  return findings;
+}
+
+function node(): Finding {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const old = major < 20 || (major === 20 && minor < 19);
+  return {
+    what: 'Node',
+    state: old ? 'broken' : 'ok',
+    text: `${process.versions.node} on ${process.platform} ${process.arch}${old ? '; 20.19 or newer is needed' : ''}`,
+    notes: [],
+    details: { version: process.versions.node, platform: process.platform, arch: process.arch },
+  };
+}
+
+async function machine(): Promise<Finding> {
+  const { availableParallelism, cpus, totalmem } = await import('node:os');
+  const model = cpus()[0]?.model.trim() || 'unknown processor';
+  const threads = availableParallelism();
+  const gibibytes = totalmem() / 2 ** 30;
+  return {
+    what: 'machine',
+    state: 'ok',
+    text: `${model}, ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${gibibytes.toFixed(1)} GiB of memory`,
+    notes: [],
+    details: { model, threads, memoryBytes: totalmem() },
+  };
+}
+
+interface Library {
+  readonly findings: Finding[];
+  readonly usable: boolean;
+}
+
+/** koffi, which calls native code, and libLLVM, which makes it. */
+async function libllvm(): Promise<Library> {
+  let module: typeof import('../cpu/libllvm.js');
+  try {
+    module = await import('../cpu/libllvm.js');
+  } catch (error) {
+    const text = `cannot be loaded: ${(error as Error).message}`;
+    const notes = ['it has no prebuilt binary for this platform, or the packages are incomplete: npm install'];
+    return { findings: [{ what: 'koffi', state: 'broken', text, notes, details: {} }], usable: false };
+  }
+  const koffi: Finding = { what: 'koffi', state: 'ok', text: 'native calls work', notes: [], details: {} };
+  const found = module.findLibLlvm();
+  const refused = found.refused.map(({ path, reason }) => `refused ${path}: ${reason}`);
+  if ('path' in found) {
+    const text = `${found.version}  ${found.path}`;
+    const details = { version: found.version, path: found.path, refused: found.refused };
+    return { findings: [koffi, { what: 'libLLVM', state: 'ok', text, notes: refused, details }], usable: true };
+  }
+  const hint = module.installHint();
+  const text = `version ${module.OLDEST_LLVM} or newer is needed to compile for the CPU; none was found`;
+  const notes = [...refused, `type:  ${hint}`];
+  const details = { refused: found.refused, install: hint };
+  return { findings: [koffi, { what: 'libLLVM', state: 'missing', text, notes, details }], usable: false };
+}
+
+/** Compiles a function, links it and calls it: the whole way that a kernel goes. */
+async function kernels(usable: boolean): Promise<Finding> {
+  const what = 'kernels';
+  if (!usable) return { what, state: 'missing', text: 'need libLLVM', notes: [], details: {} };
+  try {
+    const { LlvmJit } = await import('../cpu/jit.js');
+    const start = performance.now();
+    const jit = new LlvmJit();
+    const { object } = jit.compile('define i32 @answer(i32 %x) {\n  %y = mul i32 %x, 6\n  ret i32 %y\n}\n');
+    const answer = jit.load(object).func('answer', 'int', ['int'])(7);
+    const milliseconds = performance.now() - start;
+    if (answer !== 42) throw new Error(`a test function gave ${answer}, not 42`);
+    const { cpu, features, vectorBits, triple } = jit.host;
+    const telling = ['avx512f', 'avx2', 'fma', 'avx', 'sse4.2', 'neon', 'sve'];
+    const has = telling.filter((feature) => features.split(',').includes(`+${feature}`));
+    return {
+      what,
+      state: 'ok',
+      text: `${vectorBits}-bit vectors for ${cpu} (${has.join(', ')}); a test function compiled and ran in ${formatMilliseconds(milliseconds)}`,
+      notes: [],
+      details: { cpu, features: has, vectorBits, triple, milliseconds },
+    };
+  } catch (error) {
+    return { what, state: 'broken', text: (error as Error).message, notes: [], details: {} };
+  }
+}
+
+async function frontEnd(): Promise<Finding> {
+  const what = 'front end';
+  try {
+    const start = performance.now();
+    await import('../../compiler/frontend/index.js');
+    const milliseconds = performance.now() - start;
+    const text = `ts-morph loaded in ${formatMilliseconds(milliseconds)}`;
+    return { what, state: 'ok', text, notes: [], details: { milliseconds } };
+  } catch (error) {
+    return { what, state: 'broken', text: `cannot be loaded: ${(error as Error).message}`, notes: [], details: {} };
+  }
+}
+
+/** The folder of compiled kernels. One that cannot be written costs time, not results. */
+async function cache(): Promise<Finding> {
+  const { defaultCacheDirectory } = await import('../cache-store.js');
+  const { access, constants, mkdir, readdir, stat } = await import('node:fs/promises');
+  const { join } = await import('node:path');
+  const what = 'cache';
+  const folder = defaultCacheDirectory();
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await access(folder, constants.W_OK);
+    const names = (await readdir(folder)).filter((name) => name.endsWith('.bin'));
+    const sizes = await Promise.all(
+      names.map(async (name) => (await stat(join(folder, name)).catch(() => null))?.size ?? 0),
+    );
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    const text = `${folder}, ${names.length} compiled ${names.length === 1 ? 'kernel' : 'kernels'}, ${(bytes / 2 ** 20).toFixed(1)} MiB`;
+    return { what, state: 'ok', text, notes: [], details: { folder, writable: true, entries: names.length, bytes } };
+  } catch (error) {
+    const text = `${folder} cannot be used: ${(error as Error).message}`;
+    const notes = ['kernels are compiled anew in every process; name another folder in TRELLIS_CACHE_DIR'];
+    return { what, state: 'missing', text, notes, details: { folder, writable: false } };
+  }
+}

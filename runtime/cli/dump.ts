@@ -1,0 +1,87 @@
+/** `trellis dump`: what each stage of the compiler makes of a spec. */
+import { type Command, Option } from 'commander';
+import { print, withProgress } from './output.js';
+import { sizesOfShape } from './signature.js';
+import { type Stage, stageNames, type TargetName, targetNames } from './stages.js';
+import { UsageError } from './usage.js';
+
+interface DumpOptions {
+  stage?: string;
+  shape?: string;
+  out?: string;
+  grads: boolean;
+  target?: TargetName;
+}
+
+export function addDump(trellis: Command): void {
+  trellis
+    .command('dump')
+    .summary('print what a stage of the compiler makes of a spec')
+    .description(
+      'Prints what the stages of the compiler make of a spec: to read it, to compare it, to feed opt and llc.',
+    )
+    .argument('<spec>', 'a name from "trellis list", or a path to a spec file')
+    .option('--stage <name>', `one of ${stageNames.join(', ')} (default: graph; with --out, all of them)`)
+    .option(
+      '--shape <B,T,U+1,V>',
+      'the shape of the first real input; sizes that are the same for a batch are compiled in',
+    )
+    .option('--out <folder>', 'write one file for each stage into this folder')
+    .option('--no-grads', 'the loss alone')
+    .addOption(
+      new Option('--target <vectors>', 'compile for these vectors, not for this machine').choices([...targetNames]),
+    )
+    .addHelpText(
+      'after',
+      `
+Stages, in order:
+  graph      the equations after reading: fields, recurrences, reductions
+  kernels    the loops: grid, lanes and steps, with what is stored where
+  llvm       LLVM IR text with explicit vectors; a stand-alone module that opt and llc accept
+  llvm-opt   the same after LLVM's optimiser
+  asm        assembly
+
+Examples:
+  $ trellis dump rnnt
+  $ trellis dump rnnt --stage kernels --shape 8,200,51,1024
+  $ trellis dump ./my-loss.ts --stage llvm --target avx2 > my-loss.ll
+  $ trellis dump rnnt --out trellis-dump`,
+    )
+    .action(runDump);
+}
+
+async function runDump(spec: string, options: DumpOptions): Promise<void> {
+  const wanted = options.stage ?? (options.out === undefined ? 'graph' : undefined);
+  if (wanted !== undefined && !(stageNames as readonly string[]).includes(wanted)) {
+    throw new UsageError(`--stage ${wanted}: no such stage; there are ${stageNames.join(', ')}`);
+  }
+  const stages: readonly Stage[] = wanted === undefined ? stageNames : [wanted as Stage];
+  const { openSpec } = await import('./stages.js');
+  const opened = await withProgress(`reading ${spec}`, async () => openSpec(spec));
+  const { B: _batch, ...sizes } = options.shape === undefined ? {} : sizesOfShape(opened.signature, options.shape);
+  const choices = { sizes, gradients: options.grads, ...(options.target ? { target: options.target } : {}) };
+
+  if (options.out === undefined) {
+    for (const stage of stages)
+      print(await withProgress(`compiling to ${stage}`, async () => opened.print(stage, choices)));
+    return;
+  }
+  const { mkdir, writeFile } = await import('node:fs/promises');
+  const { join } = await import('node:path');
+  // All stages first, files then: a stage that fails leaves nothing half-written.
+  const files: [path: string, text: string][] = [];
+  for (const stage of stages) {
+    const name = `${stageNames.indexOf(stage) + 1}-${opened.signature.name}.${opened.extension(stage)}`;
+    files.push([
+      join(options.out, name),
+      await withProgress(`compiling to ${stage}`, async () => opened.print(stage, choices)),
+    ]);
+  }
+  try {
+    await mkdir(options.out, { recursive: true });
+    for (const [path, text] of files) await writeFile(path, text.endsWith('\n') ? text : `${text}\n`);
+  } catch (error) {
+    throw new UsageError(`--out: cannot write into ${options.out}: ${(error as Error).message}`);
+  }
+  for (const [path] of files) print(path);
+}

@@ -1,0 +1,93 @@
+/** What `trellis dump` can print: a spec's text after each stage of the compiler, for this machine or for another. */
+import type { Graph } from '../../compiler/graph/graph.js';
+import { type SpecSignature, signatureOfGraph } from '../signature.js';
+
+/** In the order in which the compiler makes them. */
+export const stageNames = ['graph', 'kernels', 'llvm', 'llvm-opt', 'asm'] as const;
+export type Stage = (typeof stageNames)[number];
+
+const extensions: Record<Stage, string> = {
+  graph: 'graph.txt',
+  kernels: 'kernels.txt',
+  llvm: 'll',
+  'llvm-opt': 'opt.ll',
+  asm: 's',
+};
+
+const x86 = { arch: 'x64', triple: 'x86_64-unknown-linux-gnu' };
+const targets = {
+  avx512: { ...x86, cpu: 'x86-64-v4', vectorBits: 512 },
+  avx2: { ...x86, cpu: 'x86-64-v3', vectorBits: 256 },
+  sse: { ...x86, cpu: 'x86-64-v2', vectorBits: 128 },
+  neon: { arch: 'arm64', triple: 'aarch64-unknown-linux-gnu', cpu: 'generic', vectorBits: 128 },
+} as const;
+export type TargetName = keyof typeof targets;
+export const targetNames = Object.keys(targets) as TargetName[];
+
+export interface StageChoices {
+  /** Sizes that the whole batch shares; those left out have `defaultSize`. */
+  readonly sizes: Readonly<Record<string, number>>;
+  readonly gradients: boolean;
+  /** Default: this machine. */
+  readonly target?: TargetName;
+}
+
+/** A size that is compiled in but was not told; a common vocabulary. */
+const defaultSize = 1024;
+
+export interface OpenedSpec {
+  readonly signature: SpecSignature;
+  /** The text of a stage. Stages after `llvm` need libLLVM. */
+  print(stage: Stage, choices: StageChoices): Promise<string>;
+  extension(stage: Stage): string;
+}
+
+/** Reads a spec, by name or path. @throws SpecError where it cannot be compiled. */
+export async function openSpec(spec: string): Promise<OpenedSpec> {
+  const { resolveSpec } = await import('../specs.js');
+  const { readSpec } = await import('../../compiler/frontend/index.js');
+  const { graph } = readSpec(resolveSpec(spec));
+  return {
+    signature: signatureOfGraph(graph),
+    print: (stage, choices) => printStage(graph, stage, choices),
+    extension: (stage) => extensions[stage],
+  };
+}
+
+async function printStage(graph: Graph, stage: Stage, choices: StageChoices): Promise<string> {
+  if (stage === 'graph') {
+    const { printGraph } = await import('../../compiler/graph/print.js');
+    return printGraph(graph);
+  }
+  const { schedule } = await import('../../compiler/schedule/index.js');
+  const program = schedule(graph, {
+    sizes: compiledSizes(graph, choices.sizes),
+    lattice: 'f64',
+    gradients: choices.gradients,
+  });
+  if (stage === 'kernels') {
+    const { printProgram } = await import('../../compiler/kernel/print.js');
+    return printProgram(program);
+  }
+  const { printLlvm } = await import('../../compiler/llvm/index.js');
+  const target = choices.target && targets[choices.target];
+  if (stage === 'llvm' && target) return printLlvm(program, { vectorBits: target.vectorBits });
+
+  const { LlvmJit } = await import('../cpu/jit.js');
+  // The host's own triple where the processor family is the same, so that its object format and ABI are kept.
+  const triple = target && target.arch !== process.arch ? { triple: target.triple } : {};
+  const jit = new LlvmJit(target ? { ...triple, cpu: target.cpu } : {});
+  const text = printLlvm(program, { vectorBits: target?.vectorBits ?? jit.target.vectorBits });
+  if (stage === 'llvm') return text;
+  const compiled = jit.compile(text, { object: false, optimisedIr: true, assembly: true });
+  return (stage === 'asm' ? compiled.assembly : compiled.optimisedIr) ?? '';
+}
+
+/** The sizes that kernels are specialised for: those in the inputs that no length argument varies. */
+function compiledSizes(graph: Graph, told: Readonly<Record<string, number>>): Record<string, number> {
+  const varying = new Set(graph.lengths.map((length) => length.size));
+  const all = new Set(graph.inputs.flatMap((input) => input.dims.flatMap((dim) => Object.keys(dim.terms))));
+  return Object.fromEntries(
+    [...all].filter((size) => !varying.has(size)).map((size) => [size, told[size] ?? defaultSize]),
+  );
+}
