@@ -67,11 +67,14 @@ export class Memory {
     if (shape.some((extent) => extent < 0)) throw new RangeError(`buffer ${decl.name}: negative extent in ${extents}`);
     const kind = arrays[decl.element];
     if (!given) {
-      if (decl.role !== 'scratch') throw new TypeError(`buffer ${decl.name}: no array given for this ${decl.role} of shape ${extents}`);
+      if (decl.role !== 'scratch')
+        throw new TypeError(`buffer ${decl.name}: no array given for this ${decl.role} of shape ${extents}`);
       return new Memory(decl, new kind(length).fill(decl.element === 'i32' ? -(2 ** 31) : Number.NaN), shape);
     }
     if (!(given instanceof kind)) {
-      throw new TypeError(`buffer ${decl.name}: a ${given.constructor.name} was given; ${decl.element} elements need a ${kind.name}`);
+      throw new TypeError(
+        `buffer ${decl.name}: a ${given.constructor.name} was given; ${decl.element} elements need a ${kind.name}`,
+      );
     }
     if (given.length !== length) {
       throw new RangeError(`buffer ${decl.name}: ${given.length} elements were given; shape ${extents} has ${length}`);

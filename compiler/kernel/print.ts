@@ -8,16 +8,16 @@
 import type {
   BufferDecl,
   KConst,
-  KernelProgram,
-  Kernel,
   KExpr,
+  Kernel,
+  KernelProgram,
+  KernelType,
   KIndexOp,
   KLoad,
   KLoop,
   KPrim,
   KReduce,
   KStmt,
-  KernelType,
 } from './kernel.js';
 
 const WIDTH = 112;
@@ -32,7 +32,8 @@ const comparisons = { eq: '==', ne: '!=', lt: '<', le: '<=', gt: '>', ge: '>=' }
 /** Whole program: scalars, buffers, then phase by phase its kernels. Ends with a newline. */
 export function printProgram(program: KernelProgram): string {
   const lines = [`program ${program.name}`];
-  if (program.scalars.length > 0) lines.push('', 'scalars', ...table(program.scalars.map((s) => [s.name, s.type, s.role])));
+  if (program.scalars.length > 0)
+    lines.push('', 'scalars', ...table(program.scalars.map((s) => [s.name, s.type, s.role])));
   if (program.buffers.length > 0) lines.push('', 'buffers', ...table(program.buffers.map(bufferRow)));
   program.phases.forEach((kernels, index) => {
     const together = kernels.length > 1 ? ` (${kernels.length} kernels, independent of each other)` : '';
@@ -86,7 +87,8 @@ class Printer {
       case 'loop':
         lines.push(indent + this.head(stmt));
         for (const inner of stmt.body) this.stmt(inner, depth + 1, lines);
-        for (const reduce of stmt.reduce) lines.push(...this.assignment(`${indent}  ${reduceHead(reduce)}`, reduce.value));
+        for (const reduce of stmt.reduce)
+          lines.push(...this.assignment(`${indent}  ${reduceHead(reduce)}`, reduce.value));
         return;
       case 'if':
         lines.push(indent + this.head(stmt));
@@ -123,7 +125,8 @@ class Printer {
     return `${loop.mode} ${loop.variable} in ${range}${notes}`;
   }
 
-  expr(expr: KExpr, place: number = level.choice): string {
+  expr(expr: KExpr | undefined, place: number = level.choice): string {
+    if (!expr) return '<missing>'; // a malformed program, on its way into an error
     const [text, own] = this.spell(expr);
     return own < place ? `(${text})` : text;
   }
@@ -143,16 +146,22 @@ class Printer {
       case 'index':
         return this.indexOp(expr);
       case 'compare':
-        return [this.binary(comparisons[expr.compare], level.add, expr.args[0], expr.args[1], level.add), level.compare];
+        return [
+          this.binary(comparisons[expr.compare], level.add, expr.args[0], expr.args[1], level.add),
+          level.compare,
+        ];
       case 'logic': {
-        if (expr.logic === 'not') return [`!${this.expr(expr.args[0] as KExpr, level.unary)}`, level.unary];
+        if (expr.logic === 'not') return [`!${this.expr(expr.args[0], level.unary)}`, level.unary];
         const own = expr.logic === 'and' ? level.and : level.or;
         const sign = expr.logic === 'and' ? ' && ' : ' || ';
         return [expr.args.map((arg) => this.expr(arg, own + 1)).join(sign), expr.args.length > 1 ? own : own + 1];
       }
       case 'select': {
         const [condition, then, otherwise] = expr.args;
-        return [`${this.expr(condition, level.or)} ? ${this.expr(then, level.or)} : ${this.expr(otherwise)}`, level.choice];
+        return [
+          `${this.expr(condition, level.or)} ? ${this.expr(then, level.or)} : ${this.expr(otherwise)}`,
+          level.choice,
+        ];
       }
       case 'cast':
         return [`${expr.type}(${this.expr(expr.arg)})`, level.atom];
@@ -170,28 +179,23 @@ class Printer {
   }
 
   private prim(prim: KPrim): [string, number] {
-    const [left, right] = prim.args as [KExpr, KExpr];
-    switch (prim.name) {
-      case 'add':
-      case 'sub':
-      case 'mul':
-      case 'div': {
-        const [sign, own] = infix[prim.name];
-        // Floating-point operations do not associate, so the right operand shows its own grouping.
-        return [this.binary(sign, own, left, right, own + 1), own];
-      }
-      case 'neg': {
-        const text = this.expr(left, level.unary);
-        return [text.startsWith('-') ? `-(${text})` : `-${text}`, level.unary];
-      }
-      default:
-        return [`${prim.name}(${prim.args.map((arg) => this.expr(arg)).join(', ')})`, level.atom];
+    const [left, right] = prim.args;
+    if (isInfix(prim.name)) {
+      const [sign, own] = infix[prim.name];
+      // Floating-point operations do not associate, so the right operand shows its own grouping.
+      return [this.binary(sign, own, left, right, own + 1), own];
     }
+    if (prim.name === 'neg') {
+      const text = this.expr(left, level.unary);
+      return [text.startsWith('-') ? `-(${text})` : `-${text}`, level.unary];
+    }
+    return [`${prim.name}(${prim.args.map((arg) => this.expr(arg)).join(', ')})`, level.atom];
   }
 
   private indexOp(op: KIndexOp): [string, number] {
     const [left, right] = op.args;
-    if (op.name === 'min' || op.name === 'max') return [`${op.name}(${this.expr(left)}, ${this.expr(right)})`, level.atom];
+    if (op.name === 'min' || op.name === 'max')
+      return [`${op.name}(${this.expr(left)}, ${this.expr(right)})`, level.atom];
     const [sign, own] = indexInfix[op.name];
     if (op.name === 'add' && right.op === 'const' && right.value < 0) {
       return [`${this.expr(left, own)} - ${-right.value}`, own];
@@ -201,45 +205,76 @@ class Printer {
     return [this.binary(sign, own, left, right, flat ? own : own + 1), own];
   }
 
-  private binary(sign: string, leftPlace: number, left: KExpr, right: KExpr, rightPlace: number): string {
+  private binary(
+    sign: string,
+    leftPlace: number,
+    left: KExpr | undefined,
+    right: KExpr | undefined,
+    rightPlace: number,
+  ): string {
     return `${this.expr(left, leftPlace)} ${sign} ${this.expr(right, rightPlace)}`;
   }
 
-  /** `prefix` + expression, broken at the outermost operator or call where one line is too long. */
-  private assignment(prefix: string, value: KExpr): string[] {
-    const text = prefix + this.expr(value);
-    if (text.length <= WIDTH) return [text];
+  /** `prefix`, expression, `suffix`; broken at the outermost operator or call, and so on inwards, where one line is too long. */
+  private assignment(prefix: string, expr: KExpr, place: number = level.choice, suffix = ''): string[] {
+    const line = prefix + this.expr(expr, place) + suffix;
+    if (line.length <= WIDTH) return [line];
+    const bare = this.spell(expr)[1] >= place;
+    const before = bare ? prefix : `${prefix}(`;
+    const after = bare ? suffix : `)${suffix}`;
     const indent = `${/^ */.exec(prefix)?.[0] ?? ''}    `;
-    const parts = this.parts(value);
-    if (!parts) return [text];
-    const lines = [prefix + parts.open];
-    for (const [before, part, after] of parts.rows) {
-      const row = this.assignment(indent + before, part);
-      row[row.length - 1] += after;
-      lines.push(...row);
-    }
-    return lines.map((line) => line.trimEnd());
-  }
-
-  /** The pieces of an expression that may stand on lines of their own. */
-  private parts(expr: KExpr): { open: string; rows: [before: string, part: KExpr, after: string][] } | undefined {
     if (expr.op === 'select') {
       const [condition, then, otherwise] = expr.args;
-      // Parts are printed at the loosest level, so a choice within a choice would need parentheses.
-      if (this.spell(condition)[1] === level.choice || this.spell(then)[1] === level.choice) return undefined;
-      return { open: this.expr(condition), rows: [['? ', then, ''], [': ', otherwise, '']] };
+      return [
+        ...this.assignment(before, condition, level.or),
+        ...this.assignment(`${indent}? `, then, level.or),
+        ...this.assignment(`${indent}: `, otherwise, level.choice, after),
+      ];
+    }
+    if (expr.op === 'load' && expr.mask) {
+      const element = `${expr.buffer}[${this.expr(expr.index)}]`;
+      return [before + element, indent + this.load(expr)[0].slice(element.length + 1) + after];
+    }
+    if (expr.op === 'logic' && expr.args.length > 1) {
+      const own = expr.logic === 'and' ? level.and : level.or;
+      const last = expr.args.length - 1;
+      return expr.args.flatMap((arg, index) =>
+        this.assignment(
+          index === 0 ? before : `${indent}${expr.logic === 'and' ? '&&' : '||'} `,
+          arg,
+          own + 1,
+          index === last ? after : '',
+        ),
+      );
+    }
+    if (expr.op === 'prim' && isInfix(expr.name)) {
+      const [sign, own] = infix[expr.name];
+      const [left, right] = expr.args as [KExpr, KExpr];
+      return [...this.assignment(before, left, own), ...this.assignment(`${indent}${sign} `, right, own + 1, after)];
+    }
+    if (expr.op === 'logic' || (expr.op === 'prim' && expr.name === 'neg')) {
+      const operand = expr.args[0] as KExpr;
+      const place = this.expr(operand, level.unary).startsWith('-') ? level.atom : level.unary;
+      return this.assignment(`${before}${expr.op === 'logic' ? '!' : '-'}`, operand, place, after);
     }
     const call = callName(expr);
-    if (!call) return undefined;
+    if (!call) return [line];
     const last = call.args.length - 1;
-    return { open: `${call.name}(`, rows: call.args.map((arg, index) => ['', arg, index === last ? ')' : ',']) };
+    const args = call.args.flatMap((arg, index) =>
+      this.assignment(indent, arg, level.choice, index === last ? `)${after}` : ','),
+    );
+    return [`${before}${call.name}(`, ...args];
   }
+}
+
+function isInfix(name: string): name is keyof typeof infix {
+  return Object.hasOwn(infix, name);
 }
 
 function callName(expr: KExpr): { name: string; args: readonly KExpr[] } | undefined {
   if (expr.op === 'cast') return { name: expr.type, args: [expr.arg] };
   if (expr.op === 'index') return expr.name === 'min' || expr.name === 'max' ? expr : undefined;
-  if (expr.op === 'prim') return expr.name in infix || expr.name === 'neg' ? undefined : expr;
+  if (expr.op === 'prim') return expr;
   return undefined;
 }
 

@@ -8,10 +8,10 @@ import { CompilerBug } from '../source.js';
 import type {
   BufferDecl,
   ElementType,
+  KExpr,
   Kernel,
   KernelProgram,
   KernelType,
-  KExpr,
   KLoad,
   KLoop,
   KReduce,
@@ -40,7 +40,8 @@ export function verifyProgram(program: KernelProgram): void {
   const kernels = program.phases.flat();
   declare('kernel', kernels);
   for (const scalar of program.scalars) {
-    if (scalar.role === 'size' && scalar.type !== 'index') fail(`scalar ${scalar.name}`, `a size is of type index, not ${scalar.type}`);
+    if (scalar.role === 'size' && scalar.type !== 'index')
+      fail(`scalar ${scalar.name}`, `a size is of type index, not ${scalar.type}`);
   }
   for (const buffer of program.buffers) {
     const where = `buffer ${buffer.name}`;
@@ -137,7 +138,8 @@ class Checker {
       case 'cast': {
         const arg = this.value(expr.arg);
         this.oneOf(expr.type, ['f32', 'f64'], expr);
-        if (arg.type === 'bool' || arg.type === expr.type) this.fail(`cast from ${arg.type} to ${expr.type} in ${printExpr(expr)}`);
+        if (arg.type === 'bool' || arg.type === expr.type)
+          this.fail(`cast from ${arg.type} to ${expr.type} in ${printExpr(expr)}`);
         return { type: expr.type, varying: arg.varying };
       }
       default:
@@ -158,7 +160,8 @@ class Checker {
     if (!buffer) return this.fail(`load from ${load.buffer}, which is not a buffer of the program`);
     this.loaded.add(load.buffer);
     const type = valueType[buffer.element];
-    if (load.type !== type) this.fail(`load from ${load.buffer} as ${load.type}; its elements (${buffer.element}) load as ${type}`);
+    if (load.type !== type)
+      this.fail(`load from ${load.buffer} as ${load.type}; its elements (${buffer.element}) load as ${type}`);
     const index = this.expect(this.value(load.index), 'index', 'index', load);
     if (load.other !== undefined) this.constant(type, load.other);
     const mask = load.mask && this.expect(this.value(load.mask), 'bool', 'mask', load);
@@ -176,7 +179,8 @@ class Checker {
   }
 
   private oneOf(type: KernelType, allowed: readonly KernelType[], within: KExpr): void {
-    if (!allowed.includes(type)) this.fail(`${printExpr(within)} is of type ${type}; allowed are ${allowed.join(', ')}`);
+    if (!allowed.includes(type))
+      this.fail(`${printExpr(within)} is of type ${type}; allowed are ${allowed.join(', ')}`);
   }
 
   protected expect(value: Value, type: KernelType, what: string, within?: KExpr): Value {
@@ -239,8 +243,8 @@ class KernelChecker extends Checker {
         this.define(stmt.name, this.value(stmt.value));
         return;
       case 'store': {
-        const buffer = this.declared.get(stmt.buffer);
-        if (!buffer) return this.fail(`store to ${stmt.buffer}, which is not a buffer of the program`);
+        const buffer =
+          this.declared.get(stmt.buffer) ?? this.fail(`store to ${stmt.buffer}, which is not a buffer of the program`);
         if (buffer.role === 'input') this.fail(`store to ${stmt.buffer}, which is an input`);
         this.stored.add(stmt.buffer);
         this.expect(this.value(stmt.index), 'index', 'index of the store');
@@ -265,7 +269,8 @@ class KernelChecker extends Checker {
 
   private loop(loop: KLoop): void {
     const outer = this.lanes;
-    if (outer && loop.mode !== 'serial') this.fail(`${loop.mode} loop inside lanes loop ${outer.variable}; only serial loops may be there`);
+    if (outer && loop.mode !== 'serial')
+      this.fail(`${loop.mode} loop inside lanes loop ${outer.variable}; only serial loops may be there`);
     if (loop.mode === 'lanes') {
       if (!loop.precision) this.fail('lanes loop without a precision');
       if (loop.reverse) this.fail('lanes loop in reverse; its iterations have no order');
@@ -289,7 +294,8 @@ class KernelChecker extends Checker {
 
   private reduced(reduce: KReduce, uneven: boolean): Binding {
     const type: KernelType = reduce.type;
-    if (type !== 'f32' && type !== 'f64') this.fail(`reduction ${reduce.name} of type ${type}; allowed are f32 and f64`);
+    if (type !== 'f32' && type !== 'f64')
+      this.fail(`reduction ${reduce.name} of type ${type}; allowed are f32 and f64`);
     const value = this.expect(this.value(reduce.value), type, `value reduced into ${reduce.name}`);
     // What a lanes loop reduces is one value for all lanes again.
     return { type, varying: this.lanes?.reduce.includes(reduce) ? false : value.varying || uneven };

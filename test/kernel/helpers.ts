@@ -1,12 +1,13 @@
 /** Literals of kernel IR, as short as tests need them: no folding, no checks. */
-import type { PrimitiveName } from '../../dsl/primitives.js';
+
+import type { CompareOp, LogicOp } from '../../compiler/graph/graph.js';
 import type {
   BufferDecl,
   ElementType,
+  KExpr,
   Kernel,
   KernelProgram,
   KernelType,
-  KExpr,
   KIndexOp,
   KLoad,
   KLoop,
@@ -15,7 +16,7 @@ import type {
   KStmt,
   ScalarDecl,
 } from '../../compiler/kernel/kernel.js';
-import type { CompareOp, LogicOp } from '../../compiler/graph/graph.js';
+import type { PrimitiveName } from '../../dsl/primitives.js';
 
 export const i = (value: number): KExpr => ({ op: 'const', type: 'index', value });
 export const f32 = (value: number): KExpr => ({ op: 'const', type: 'f32', value });
@@ -36,8 +37,18 @@ export const mod = indexOp('mod');
 export const min = indexOp('min');
 export const max = indexOp('max');
 
-export const prim = (type: KPrim['type'], name: PrimitiveName, ...args: KExpr[]): KExpr => ({ op: 'prim', type, name, args });
-export const compare = (op: CompareOp, a: KExpr, b: KExpr): KExpr => ({ op: 'compare', type: 'bool', compare: op, args: [a, b] });
+export const prim = (type: KPrim['type'], name: PrimitiveName, ...args: KExpr[]): KExpr => ({
+  op: 'prim',
+  type,
+  name,
+  args,
+});
+export const compare = (op: CompareOp, a: KExpr, b: KExpr): KExpr => ({
+  op: 'compare',
+  type: 'bool',
+  compare: op,
+  args: [a, b],
+});
 export const logic = (op: LogicOp, ...args: KExpr[]): KExpr => ({ op: 'logic', type: 'bool', logic: op, args });
 export const select = (c: KExpr, a: KExpr, b: KExpr): KExpr => ({ op: 'select', type: a.type, args: [c, a, b] });
 export const cast = (type: 'f32' | 'f64', arg: KExpr): KExpr => ({ op: 'cast', type, arg });
@@ -52,12 +63,23 @@ export const load = (buffer: string, type: KLoad['type'], index: KExpr, mask?: K
 
 export const let_ = (name: string, value: KExpr): KStmt => ({ kind: 'let', name, value });
 export const store = (buffer: string, index: KExpr, value: KExpr): KStmt => ({ kind: 'store', buffer, index, value });
-export const when = (condition: KExpr, then: KStmt[], otherwise: KStmt[] = []): KStmt => ({ kind: 'if', condition, then, otherwise });
+export const when = (condition: KExpr, then: KStmt[], otherwise: KStmt[] = []): KStmt => ({
+  kind: 'if',
+  condition,
+  then,
+  otherwise,
+});
 export const comment = (text: string): KStmt => ({ kind: 'comment', text });
 export const sum = (name: string, type: KReduce['type'], value: KExpr): KReduce => ({ name, op: 'sum', type, value });
 
 type Range = readonly [from: KExpr, to: KExpr];
-const loop = (mode: KLoop['mode'], variable: string, [from, to]: Range, body: KStmt[], more: Partial<KLoop> = {}): KStmt => ({
+const loop = (
+  mode: KLoop['mode'],
+  variable: string,
+  [from, to]: Range,
+  body: KStmt[],
+  more: Partial<KLoop> = {},
+): KStmt => ({
   kind: 'loop',
   mode,
   variable,
@@ -75,7 +97,12 @@ export const serial = (variable: string, range: Range, body: KStmt[], more: Part
   loop('serial', variable, range, body, more);
 export const to = (end: KExpr): Range => [i(0), end];
 
-export const buffer = (role: BufferDecl['role'], name: string, element: ElementType, ...shape: KExpr[]): BufferDecl => ({
+export const buffer = (
+  role: BufferDecl['role'],
+  name: string,
+  element: ElementType,
+  ...shape: KExpr[]
+): BufferDecl => ({
   name,
   element,
   role,

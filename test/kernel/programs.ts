@@ -22,10 +22,15 @@ export function softmax(): KernelProgram {
             precision: 'f32',
             reduce: [{ name: 'high', op: 'max', type: 'f32', value: x(column('m')) }],
           }),
-          k.lanes('s', to(size('V')), [k.let_('e', k.prim('f32', 'exp', k.prim('f32', 'sub', x(column('s')), v('high', 'f32'))))], {
-            precision: 'f32',
-            reduce: [k.sum('total', 'f32', v('e', 'f32'))],
-          }),
+          k.lanes(
+            's',
+            to(size('V')),
+            [k.let_('e', k.prim('f32', 'exp', k.prim('f32', 'sub', x(column('s')), v('high', 'f32'))))],
+            {
+              precision: 'f32',
+              reduce: [k.sum('total', 'f32', v('e', 'f32'))],
+            },
+          ),
           k.comment('out(v) = exp(x(v) - high) / total'),
           k.lanes(
             'v',
@@ -35,7 +40,12 @@ export function softmax(): KernelProgram {
                 kind: 'store',
                 buffer: 'out',
                 index: here,
-                value: k.prim('f32', 'div', k.prim('f32', 'exp', k.prim('f32', 'sub', x(here), v('high', 'f32'))), v('total', 'f32')),
+                value: k.prim(
+                  'f32',
+                  'div',
+                  k.prim('f32', 'exp', k.prim('f32', 'sub', x(here), v('high', 'f32'))),
+                  v('total', 'f32'),
+                ),
                 streaming: true,
               },
             ],
@@ -80,7 +90,16 @@ export function diagonal(): KernelProgram {
                 k.let_('fromLeft', read(u, k.compare('lt', u, n))),
                 k.let_('fromBelow', read(k.sub(u, i(1)), k.compare('gt', u, i(0)))),
                 k.let_('seed', k.cast('f64', k.select(k.compare('eq', n, i(0)), i(1), i(0)))),
-                k.store('paths', cell(n, u), k.prim('f64', 'add', v('seed', 'f64'), k.prim('f64', 'add', v('fromLeft', 'f64'), v('fromBelow', 'f64')))),
+                k.store(
+                  'paths',
+                  cell(n, u),
+                  k.prim(
+                    'f64',
+                    'add',
+                    v('seed', 'f64'),
+                    k.prim('f64', 'add', v('fromLeft', 'f64'), v('fromBelow', 'f64')),
+                  ),
+                ),
               ],
             ),
           ]),
@@ -112,7 +131,9 @@ export function prefixes(): KernelProgram {
         k.steps('t', to(T), step('out', k.sub(here, i(1)), k.compare('gt', v('t'), i(0)))),
       ]),
       k.kernel('backward', { b: size('B') }, [
-        k.steps('t', to(T), step('back', k.add(here, i(1)), k.compare('lt', v('t'), k.sub(T, i(1)))), { reverse: true }),
+        k.steps('t', to(T), step('back', k.add(here, i(1)), k.compare('lt', v('t'), k.sub(T, i(1)))), {
+          reverse: true,
+        }),
       ]),
     ],
   );
