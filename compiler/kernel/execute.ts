@@ -3,6 +3,7 @@
  * per kernel and checks what it does against the rules of the IR every time it runs.
  */
 import { primitives, reductions } from '../../dsl/primitives.js';
+import type { CompareOp } from '../graph/graph.js';
 import { CompilerBug } from '../source.js';
 import type { KExpr, KIndexOp, KLoad, KLoop, KPrim, KStmt, KStore } from './kernel.js';
 import type { Memory } from './memory.js';
