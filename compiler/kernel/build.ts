@@ -34,6 +34,7 @@ function indexOp(name: KIndexOp['name'], a: KExpr, b: KExpr): KExpr {
   if (name === 'add' && isConst(a, 0)) return b;
   if ((name === 'mul' || name === 'div') && isConst(b, 1)) return a;
   if (name === 'mul' && isConst(a, 1)) return b;
+  if (name === 'mod' && isConst(a, 0)) return index(0);
   if (name === 'mul' && (isConst(a, 0) || isConst(b, 0))) return index(0);
   if (name === 'add' && b.op === 'const' && b.value < 0) return indexOp('sub', a, index(-b.value));
   return { op: 'index', type: 'index', name, args: [a, b] };

@@ -1,0 +1,105 @@
+/**
+ * graph -> kernels. Says how the equations are computed: what is stored and how, what runs after what, what runs
+ * side by side. Changes speed, never the loss.
+ */
+import type { Graph, SizeExpr } from '../graph/graph.js';
+import { printSize } from '../graph/size.js';
+import * as k from '../kernel/build.js';
+import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
+import { CompilerBug } from '../source.js';
+import { findEquations, readsIn } from './equations.js';
+import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
+import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
+import { paddedSize, type ProgramContext } from './lower.js';
+import { findPhases, type Step } from './phases.js';
+
+export { NoOrder } from './hyperplane.js';
+
+export interface ScheduleOptions {
+  /** Values of the sizes that are the same for the whole batch (V): compiled in. */
+  readonly sizes: Readonly<Record<string, number>>;
+  /** Type of lattice values: float64 on the CPU. */
+  readonly lattice: 'f32' | 'f64';
+  /** Whether gradients are wanted; without them only what the loss needs is computed. */
+  readonly gradients: boolean;
+}
+
+/**
+ * Schedules a graph for given sizes.
+ * @throws NoOrder if a recurrence has no possible order of cells
+ */
+export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram {
+  const ragged = new Set(graph.lengths.map((length) => length.size));
+  for (const name of sizesOf(graph))
+    if (!ragged.has(name) && options.sizes[name] === undefined) throw new CompilerBug('schedule', `size ${name} has no value`);
+  const equations = findEquations(graph, options);
+  const { stored, loss, gradients, ranges, builder } = equations;
+  const phases = findPhases(stored, equations.graph, ranges, builder);
+
+  const layouts = new Map<string, Layout>(stored.map((equation) => [equation.name, { equation }]));
+  for (const step of phases.flat()) if (step.kind === 'wave') skewAlong(step, layouts);
+  const outputs = new Map(gradients.map(({ equation }) => [equation.name, { equation } as Layout]));
+  const context: ProgramContext = { graph: equations.graph, layouts, lattice: options.lattice, names: equations.names };
+
+  const kernels: Kernel[][] = phases.map((steps) =>
+    steps.map((step) => (step.kind === 'rows' ? rowsKernel(step.group, context) : waveKernel(step.group, step.wave, context, ranges))),
+  );
+  kernels.push([...gradients.map(({ equation }) => outputKernel(equation, loss, context)), lossKernel(loss, context)]);
+
+  const shapeOf = (extents: readonly SizeExpr[]): BufferDecl['shape'] => [k.scalar('B', 'index'), ...extents.map(paddedSize)];
+  const buffers: BufferDecl[] = [
+    ...equations.graph.inputs.map(
+      (input): BufferDecl => ({
+        name: input.name,
+        element: input.element,
+        role: 'input',
+        shape: shapeOf(input.dims),
+        layout: `${input.name}[b][${input.dims.map(printSize).join('][')}]`,
+      }),
+    ),
+    ...graph.lengths.map((length): BufferDecl => ({ name: length.argument, element: 'i32', role: 'input', shape: shapeOf([]), layout: `${length.argument}[b]` })),
+    ...(gradients.length > 0 ? [{ name: 'gradScale', element: 'f64', role: 'input', shape: shapeOf([]), layout: 'gradScale[b]' } as const] : []),
+    { name: 'loss', element: 'f64', role: 'output', shape: shapeOf([]), layout: 'loss[b]' },
+    ...gradients.map(
+      ({ equation }): BufferDecl => ({
+        name: equation.name,
+        element: 'f32',
+        role: 'output',
+        shape: shapeOf(equation.domain),
+        layout: describeLayout(outputs.get(equation.name)!, ''),
+      }),
+    ),
+    ...[...layouts.values()].map(
+      (layout): BufferDecl => ({
+        name: layout.equation.name,
+        element: options.lattice,
+        role: 'scratch',
+        shape: shapeOf(storageExtents(layout)),
+        layout: describeLayout(layout, layout.skew ? printSize(layout.equation.domain[layout.skew.line]!) : ''),
+      }),
+    ),
+  ];
+  const sizes = [...ragged].sort().map((name): ScalarDecl => ({ name: `${name}_max`, type: 'index', role: 'size' }));
+  const scalars: ScalarDecl[] = [
+    { name: 'B', type: 'index', role: 'size' },
+    ...sizes,
+    ...graph.params.map((param): ScalarDecl => ({ name: param.name, type: param.type === 'int' ? 'index' : 'f64', role: 'param' })),
+  ];
+  return { name: graph.name, buffers, scalars, phases: kernels };
+}
+
+function sizesOf(graph: Graph): Set<string> {
+  const dims = [...graph.inputs.flatMap((input) => input.dims), ...graph.fields.flatMap((field) => field.domain)];
+  return new Set(dims.flatMap((dim) => Object.keys(dim.terms)));
+}
+
+/** Stores a recurrence, and what it reads, so that a step of its wavefront is contiguous. The first wave decides. */
+function skewAlong(step: Step & { kind: 'wave' }, layouts: Map<string, Layout>): void {
+  const skew: Skew | undefined = skewOf(step.wave);
+  if (!skew) return;
+  const touched = step.group.flatMap((equation) => [equation.name, ...readsIn(equation.body).map((read) => read.source)]);
+  for (const name of touched) {
+    const layout = layouts.get(name);
+    if (layout && !layout.skew && layout.equation.axes.length === 2) layouts.set(name, { ...layout, skew });
+  }
+}

@@ -1,0 +1,325 @@
+/**
+ * The kinds of kernel a schedule is made of.
+ *
+ *   rows    plain equations that share a pass: one grid cell per (utterance, first index), the rest inside
+ *   wave    a group of recurrences: one grid cell per utterance, steps of the wavefront, lanes along it
+ *   output  a gradient over the padded tensor: rows of lanes, zeros over the padding and for utterances without a path
+ *   loss    one value per utterance
+ */
+import type { Expr, SizeExpr } from '../graph/graph.js';
+import { printSize } from '../graph/size.js';
+import * as k from '../kernel/build.js';
+import type { Kernel } from '../kernel/kernel.js';
+import { Affine } from './affine.js';
+import type { Equation } from './equations.js';
+import { orderWithinCell, printIndex, type Wavefront } from './hyperplane.js';
+import { skewOf } from './layout.js';
+import { lanePrecision, Lowering, paddedSize, type ProgramContext } from './lower.js';
+import type { Ranges } from './ranges.js';
+import { type Block, KernelWriter, Value } from './writer.js';
+
+interface Scene {
+  readonly writer: KernelWriter;
+  readonly lower: Lowering;
+}
+
+function begin(context: ProgramContext): Scene {
+  const writer = new KernelWriter();
+  const lower = new Lowering(context, writer);
+  writer.atom('b', writer.constant(k.variable(writer.fresh('b'), 'index')), [Affine.zero]);
+  return { writer, lower };
+}
+
+const batchGrid = { variable: 'b', extent: k.scalar('B', 'index') };
+
+const heading = (equation: Equation): string =>
+  `${equation.name}(${equation.axes.map((axis) => axis.name).join(', ')}) over [${equation.domain.map(printSize).join(', ')}]`;
+
+/** Binds an axis to a variable that runs over [0, extent) in `block`. */
+function bindAxis({ writer, lower }: Scene, equations: readonly Equation[], axis: number, variable: Value, name: string, extent: Affine, block: Block): void {
+  const form = writer.atom(name, variable, [Affine.zero], [extent.offset(-1)]);
+  for (const equation of equations) lower.bindIndex(equation.axes[axis]!, form, block);
+}
+
+/** A group of plain equations over one box; `box` has the largest extent of each axis. */
+export interface RowGroup {
+  readonly equations: readonly Equation[];
+  readonly box: readonly SizeExpr[];
+  /** The last axis runs over lanes: nothing in a cell needs lanes of its own. */
+  readonly lanesLast: boolean;
+}
+
+export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
+  const scene = begin(context);
+  const { writer, lower } = scene;
+  const { equations, box } = group;
+  const rank = box.length;
+  const axisName = (axis: number): string => equations[0]!.axes[axis]!.name;
+  for (const equation of equations) lower.prepare(equation.body);
+
+  const writeCell = (block: Block): void => {
+    for (const equation of equations) {
+      const inside = equation.domain.map((extent, axis) => {
+        const at = lower.form({ ...equation.axes[axis]! }, block);
+        return { form: lower.size(extent).offset(-1).minus(at), at };
+      });
+      const guard = writer.all(inside.map(({ form }) => writer.nonNegative(form, block)));
+      writer.branch(block, guard, (within) => {
+        within.given.push(...inside.map(({ form }) => form));
+        const value = lower.real(equation.body, within);
+        value.name = equation.name;
+        // Later equations of the group read it from its register; only where it is always computed.
+        const always = guard.expr.op === 'const';
+        if (always) writer.bind(value);
+        const stored = writer.combine((x) => k.cast(context.lattice, x), [value], equation.name);
+        writer.store(within, equation.name, lower.address(equation.name, inside.map(({ at }) => at)), stored);
+        if (always) lower.computed(equation, value);
+      });
+    }
+  };
+
+  const inner = (block: Block, axis: number): void => {
+    if (axis === rank) {
+      writeCell(block);
+      return;
+    }
+    const extent = lower.size(box[axis]!);
+    const lanes = group.lanesLast && axis === rank - 1;
+    const precision = lanes ? lanesOf(equations, axis, context) : undefined;
+    writer.loop(
+      block,
+      lanes ? 'lanes' : 'serial',
+      { name: axisName(axis), from: writer.constant(k.index(0)), to: writer.index(extent), ...(precision && { precision }) },
+      (body, variable, name) => {
+        bindAxis(scene, equations, axis, variable, name, extent, body);
+        inner(body, axis + 1);
+        return undefined;
+      },
+    );
+  };
+
+  const grid = [batchGrid];
+  const lanesOnly = group.lanesLast && rank === 1;
+  if (rank > 0 && !lanesOnly) {
+    const name = writer.fresh(axisName(0));
+    const extent = lower.size(box[0]!);
+    grid.push({ variable: name, extent: paddedSize(box[0]!) });
+    const variable = new Value(k.variable(name, 'index'), writer.root, name);
+    const inDomain = writer.combine((at, end) => k.compare('lt', at, end), [variable, writer.index(extent)], 'inside');
+    const always = box[0] && Object.keys(box[0].terms).length === 0;
+    writer.branch(writer.root, always ? writer.constant(k.boolean(true)) : inDomain, (block) => {
+      // The axis is bound inside the branch: what depends on it must not be hoisted out of its range.
+      bindAxis(scene, equations, 0, new Value(k.variable(name, 'index'), block, name), name, extent, block);
+      inner(block, 1);
+    });
+  } else inner(writer.root, 0);
+  return writer.kernel(equations.map((equation) => equation.name).join('_'), equations.map(heading), grid);
+}
+
+const lanesOf = (equations: readonly Equation[], axis: number, context: ProgramContext): 'f32' | 'f64' =>
+  equations.some((equation) => lanePrecision([equation.body], equation.axes[axis]!, context) === 'f64') ? 'f64' : 'f32';
+
+/** The steps of a wavefront over a box, lanes along each of them. */
+export function waveKernel(group: readonly Equation[], wave: Wavefront, context: ProgramContext, ranges: Ranges): Kernel {
+  const scene = begin(context);
+  const { writer, lower } = scene;
+  const ordered = orderWithinCell(group, ranges);
+  for (const equation of ordered) lower.prepare(equation.body);
+  const domain = ordered[0]!.domain.map((extent) => lower.size(extent));
+  const names = ordered[0]!.axes.map((axis) => axis.name);
+  const skew = skewOf(wave);
+  const pinned = new Set(ordered.map((equation) => equation.name));
+
+  const writeCells = (block: Block): void => {
+    for (const equation of ordered) {
+      const at = equation.axes.map((axis) => lower.form(axis, block));
+      const value = lower.real(equation.body, block);
+      value.name = equation.name;
+      writer.bind(value);
+      writer.store(block, equation.name, lower.address(equation.name, at), value);
+      lower.computed(equation, value);
+    }
+  };
+
+  // A wavefront h and its opposite visit the same steps, in opposite order.
+  const reverse = skew ? wave.h[skew.line]! < 0 : wave.h[0]! < 0;
+  const h = skew ? skew.h : [1];
+  const zero = writer.constant(k.index(0));
+  // h . x runs from `lowest` over `count` values.
+  let count = Affine.constant(1);
+  let lowest = Affine.zero;
+  for (const [axis, factor] of h.entries()) {
+    const last = domain[axis]!.offset(-1);
+    count = count.plus(last, Math.abs(factor));
+    if (factor < 0) lowest = lowest.plus(last, factor);
+  }
+  // Steps along one axis go by that axis' name; along several they are the step number n.
+  const single = !skew || skew.h[skew.lane] === 0;
+  const stepName = single ? names[skew ? skew.line : 0]! : 'n';
+  writer.loop(writer.root, 'steps', { name: stepName, from: zero, to: writer.index(count), reverse }, (body, variable, name) => {
+    const step = writer.atom(name, variable, [Affine.zero], [count.offset(-1)]).plus(lowest);
+    lower.pin(pinned, body);
+    if (!skew) {
+      for (const equation of ordered) lower.bindIndex(equation.axes[0]!, step, body);
+      writeCells(body);
+      return undefined;
+    }
+    const { line, lane } = skew;
+    const slope = skew.h[lane];
+    const { from, to, lower: least, upper: most } = laneRange(scene, step, slope, domain[line]!, domain[lane]!);
+    writer.loop(body, 'lanes', { name: names[lane]!, from, to, precision: context.lattice }, (inner, at, laneName) => {
+      const along = writer.atom(laneName, at, least, most);
+      const solved = step.plus(along, -slope);
+      inner.given.push(solved, domain[line]!.offset(-1).minus(solved));
+      for (const equation of ordered) {
+        lower.bindIndex(equation.axes[lane]!, along, inner);
+        lower.bindIndex(equation.axes[line]!, solved, inner);
+      }
+      writeCells(inner);
+      return undefined;
+    });
+    return undefined;
+  });
+  const order = ordered[0]!.axes.length === 1 ? names[0]! : wave.h.map((factor, axis) => `${factor} ${names[axis]}`).filter((term) => !term.startsWith('0')).join(' + ').replace(/\b1 /g, '').replace(/\+ -/g, '- ');
+  const doc = [...ordered.map(heading), `in order of ${order}`];
+  return writer.kernel(ordered.map((equation) => equation.name).join('_'), doc, [batchGrid]);
+}
+
+/** Lanes l of a step with 0 <= step - slope * l < lineExtent and 0 <= l < laneExtent. */
+function laneRange({ writer }: Scene, step: Affine, slope: number, lineExtent: Affine, laneExtent: Affine) {
+  const zero = writer.constant(k.index(0));
+  const bottom = (form: Affine): Value => writer.combine((x) => k.max(x, k.index(0)), [writer.index(form)], 'first');
+  const top = (form: Affine): Value => writer.combine((x, y) => k.min(x, y), [writer.index(laneExtent), writer.index(form)], 'end');
+  const always = { lower: [Affine.zero], upper: [laneExtent.offset(-1)] };
+  if (slope === 0) return { from: zero, to: writer.index(laneExtent), ...always };
+  if (slope === 1 || slope === -1) {
+    // slope 1: step - lineExtent < l <= step.  slope -1: -step <= l < lineExtent - step.
+    const first = slope === 1 ? step.minus(lineExtent).offset(1) : step.times(-1);
+    const end = slope === 1 ? step.offset(1) : lineExtent.minus(step);
+    return {
+      from: bottom(first),
+      to: top(end),
+      lower: [...always.lower, first],
+      upper: [...always.upper, end.offset(-1)],
+    };
+  }
+  const steep = Math.abs(slope);
+  const clamped = (form: Affine): Value => writer.combine((x) => k.max(x, k.index(0)), [writer.index(form)], 'reach');
+  // Rounded up for the first lane, down (plus one) for the end.
+  const numeratorFirst = slope > 0 ? step.minus(lineExtent).offset(1) : step.times(-1);
+  const numeratorEnd = slope > 0 ? step : lineExtent.offset(-1).minus(step);
+  const from = writer.combine((x) => k.div(k.add(x, k.index(steep - 1)), k.index(steep)), [clamped(numeratorFirst)], 'first');
+  const end = writer.combine(
+    (x, ok, limit) => k.min(limit, k.select(k.compare('ge', ok, k.index(0)), k.add(k.div(x, k.index(steep)), k.index(1)), k.index(0))),
+    [clamped(numeratorEnd), writer.index(numeratorEnd), writer.index(laneExtent)],
+    'end',
+  );
+  return { from, to: end, ...always };
+}
+
+/**
+ * A gradient over the whole padded tensor: the equation inside of each utterance's domain, multiplied by the
+ * utterance's gradScale; zeros over the padding, and everywhere if the utterance's loss is +Infinity.
+ */
+export function outputKernel(equation: Equation, loss: Expr, context: ProgramContext): Kernel {
+  const scene = begin(context);
+  const { writer, lower } = scene;
+  const rank = equation.axes.length;
+  lower.prepare(equation.body);
+  lower.prepare(loss);
+  const names = equation.axes.map((axis) => axis.name);
+  const zero = writer.constant(k.index(0));
+  const extents = equation.domain.map((extent) => lower.size(extent));
+  const padded = equation.domain.map((extent) => lower.padded(extent));
+  const ragged = equation.domain.map((extent) => Object.keys(extent.terms).length > 0);
+  const address = (at: readonly Value[]): Value => {
+    let sum = writer.index(Affine.atom('b'));
+    for (const [axis, column] of at.entries())
+      sum = writer.combine((outer, extent, x) => k.add(k.mul(outer, extent), x), [sum, padded[axis]!, column], 'at_grad');
+    return sum;
+  };
+
+  /** Zeros for all cells whose leading indices are `at`, from `from` on in the next axis. */
+  const zeros = (block: Block, at: readonly Value[], from: Value): void => {
+    const axis = at.length;
+    const last = axis === rank - 1;
+    writer.loop(
+      block,
+      last ? 'lanes' : 'serial',
+      { name: names[axis]!, from, to: padded[axis]!, ...(last && { precision: 'f32' as const }) },
+      (body, variable) => {
+        if (!last) zeros(body, [...at, variable], zero);
+        else writer.store(body, equation.name, address([...at, variable]), writer.constant(k.real('f32', 0)), true);
+        return undefined;
+      },
+    );
+  };
+
+  const lossValue = lower.real(loss, writer.root);
+  const feasible = writer.combine((x) => k.compare('ne', x, k.real(context.lattice, Number.POSITIVE_INFINITY)), [lossValue], 'feasible');
+  const scale = writer.combine((at) => k.load('gradScale', 'f64', at), [writer.index(Affine.atom('b'))], 'gradScale');
+  writer.bind(scale);
+
+  const cells = (block: Block, at: readonly Value[]): void => {
+    const axis = at.length;
+    const last = axis === rank - 1;
+    const precision = last ? lanePrecision([equation.body], equation.axes[axis]!, context) : undefined;
+    const to = writer.index(extents[axis]!);
+    writer.loop(block, last ? 'lanes' : 'serial', { name: names[axis]!, from: zero, to, ...(precision && { precision }) }, (body, variable, name) => {
+      bindAxis(scene, [equation], axis, variable, name, extents[axis]!, body);
+      if (!last) {
+        cells(body, [...at, variable]);
+        return undefined;
+      }
+      const type = body.lanes!;
+      const value = lower.real(equation.body, body);
+      const scaled = writer.combine(
+        (x, s) => k.cast('f32', k.prim('mul', k.cast(type, x), s)),
+        [value, narrow(scene, scale, type)],
+        'scaled',
+      );
+      writer.store(body, equation.name, address([...at, variable]), scaled, true);
+      return undefined;
+    });
+    if (ragged[axis]) zeros(block, at, to);
+  };
+
+  const grid = [batchGrid];
+  if (rank === 1) {
+    writer.branch(writer.root, feasible, (block) => cells(block, []), (block) => zeros(block, [], zero));
+  } else {
+    const name = writer.fresh(names[0]!);
+    grid.push({ variable: name, extent: paddedSize(equation.domain[0]!) });
+    const variable = new Value(k.variable(name, 'index'), writer.root, name);
+    const inDomain = ragged[0]
+      ? writer.combine((at, end) => k.compare('lt', at, end), [variable, writer.index(extents[0]!)], 'inside')
+      : writer.constant(k.boolean(true));
+    writer.branch(
+      writer.root,
+      writer.all([feasible, inDomain]),
+      (block) => {
+        const here = new Value(k.variable(name, 'index'), block, name);
+        bindAxis(scene, [equation], 0, here, name, extents[0]!, block);
+        cells(block, [here]);
+      },
+      (block) => zeros(block, [variable], zero),
+    );
+  }
+  return writer.kernel(equation.name, [heading(equation), 'zero over the padding, and where the loss is +Infinity'], grid);
+}
+
+/** A uniform float64 as the type of the lanes, converted once outside of them. */
+function narrow({ writer }: Scene, value: Value, type: 'f32' | 'f64'): Value {
+  const converted = writer.combine((x) => k.cast(type, x), [value], value.name);
+  writer.bind(converted);
+  return converted;
+}
+
+export function lossKernel(loss: Expr, context: ProgramContext): Kernel {
+  const { writer, lower } = begin(context);
+  lower.prepare(loss);
+  const value = lower.real(loss, writer.root);
+  const wide = writer.combine((x) => k.cast('f64', x), [value], 'value');
+  writer.store(writer.root, 'loss', writer.index(Affine.atom('b')), wide);
+  return writer.kernel('loss', [`loss = ${printIndex(loss) === '...' ? 'one value per utterance' : printIndex(loss)}`], [batchGrid]);
+}

@@ -1,0 +1,491 @@
+/**
+ * Lowers scalar expressions of the graph into kernel expressions: index variables become loop variables, reads
+ * become guarded loads from addresses, reals get a precision, reductions become loops.
+ *
+ * Precision. Values that are the same for all lanes, and everything on a lattice, are computed in the lattice's type
+ * (float64 on the CPU). A loop over lanes that streams a float32 tensor computes in float32. Where such a loop adds a
+ * uniform float64 value c, as in acts(t, u, v) - logZ(t, u), c is split into float32 parts high + low and added as
+ * (x + high) + low: x + high is nearly exact where it matters (Sterbenz), so no precision is lost to large logits.
+ */
+import { CompilerBug } from '../source.js';
+import { operands } from '../graph/build.js';
+import type { Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
+import * as k from '../kernel/build.js';
+import type { KExpr, KReduce } from '../kernel/kernel.js';
+import { Affine } from './affine.js';
+import { type Equation, freeIndices, readsIn } from './equations.js';
+import { type Layout, storageExtents } from './layout.js';
+import { affineOfSize } from './ranges.js';
+import { type Block, type KernelWriter, Value } from './writer.js';
+
+/** What all kernels of a program share. */
+export interface ProgramContext {
+  readonly graph: Graph;
+  readonly layouts: ReadonlyMap<string, Layout>;
+  /** Type of lattice values and of everything uniform. */
+  readonly lattice: 'f32' | 'f64';
+  /** The author's names of substituted fields, by expression id. */
+  readonly names: ReadonlyMap<number, string>;
+}
+
+type RealType = 'f32' | 'f64';
+
+const comparisons = { eq: 'ne', ne: 'eq', lt: 'ge', ge: 'lt', gt: 'le', le: 'gt' } as const;
+
+export class Lowering {
+  private readonly indices = new Map<number, { form: Affine; block: Block }>();
+  private readonly useCounts = new Map<Expr, number>();
+  /** Values of equations computed in the current cell, readable at that cell without a load. */
+  private readonly cell = new Map<string, { value: Value; at: readonly Affine[] }>();
+  /** Recurrences this kernel writes: their loads must not be hoisted out of the step. */
+  private pinned: { readonly names: ReadonlySet<string>; readonly block: Block } | undefined;
+
+  constructor(
+    readonly context: ProgramContext,
+    readonly writer: KernelWriter,
+  ) {}
+
+  // ---- setting the scene ----
+
+  bindIndex(index: IndexRef, form: Affine, block: Block): void {
+    this.indices.set(index.unique, { form, block });
+  }
+  pin(names: ReadonlySet<string>, block: Block): void {
+    this.pinned = { names, block };
+  }
+  computed(equation: Equation, value: Value): void {
+    this.cell.set(equation.name, { value, at: equation.axes.map((axis) => this.indexOf(axis).form) });
+  }
+  /** Counts uses of shared subexpressions; call once per root before lowering it. */
+  prepare(root: Expr): void {
+    const visit = (expr: Expr): void => {
+      const count = this.useCounts.get(expr) ?? 0;
+      this.useCounts.set(expr, count + 1);
+      if (count === 0) for (const child of operands(expr)) visit(child);
+    };
+    visit(root);
+  }
+
+  private indexOf(index: IndexRef): { form: Affine; block: Block } {
+    const bound = this.indices.get(index.unique);
+    if (!bound) throw new CompilerBug('schedule', `index ${index.name} is not bound`);
+    return bound;
+  }
+
+  // ---- sizes ----
+
+  /** A size of this utterance: T is actLens[b]. */
+  size(size: SizeExpr): Affine {
+    for (const name of Object.keys(size.terms)) this.sizeAtom(name);
+    return affineOfSize(size);
+  }
+  private sizeAtom(name: string): void {
+    if (this.writer.hasAtom(name)) return;
+    const length = this.context.graph.lengths.find((candidate) => candidate.size === name);
+    if (!length) throw new CompilerBug('schedule', `size ${name} has neither a value nor a length argument`);
+    const batch = this.writer.index(Affine.atom('b'));
+    const value = this.writer.combine((at) => k.load(length.argument, 'i32', at), [batch], name);
+    this.writer.bind(value);
+    this.writer.atom(name, value, [Affine.zero]);
+  }
+
+  // ---- integers and conditions ----
+
+  form(expr: Expr, block: Block): Affine {
+    switch (expr.op) {
+      case 'const':
+        return Affine.constant(expr.value);
+      case 'size':
+        this.sizeAtom(expr.name);
+        return Affine.atom(expr.name);
+      case 'index':
+        return this.indexOf(expr).form;
+      case 'prim': {
+        const [a, b] = expr.args.map((arg) => this.form(arg, block)) as [Affine, Affine];
+        if (expr.name === 'add') return a.plus(b);
+        if (expr.name === 'sub') return a.minus(b);
+        if (expr.name === 'neg') return a.times(-1);
+        if (expr.name === 'mul' && b.isConstant) return a.times(b.constant);
+        if (expr.name === 'mul' && a.isConstant) return b.times(a.constant);
+        break;
+      }
+      default:
+        break;
+    }
+    return this.opaque(expr, block);
+  }
+
+  /** An int that is not affine: computed once, then an atom. */
+  private opaque(expr: Expr, block: Block): Affine {
+    const { writer } = this;
+    const atom = expr.op === 'param' ? `param ${expr.name}` : `e${expr.id}`;
+    const below = this.declared(expr)?.below;
+    const upper = below ? [affineOfSize(below).offset(-1)] : [];
+    if (expr.op === 'param') {
+      if (!writer.hasAtom(atom)) writer.atom(atom, writer.constant(k.scalar(expr.name, 'index')), below ? [Affine.zero] : [], upper);
+      return Affine.atom(atom);
+    }
+    const known = this.recall(expr, block);
+    const value = known ?? this.opaqueValue(expr, block);
+    if (!known) this.remember(expr, value);
+    // A validated int input holds values from 0; where its read is guarded it may be -1.
+    const guarded = expr.op !== 'read' || this.guards(expr, block).length > 0;
+    return writer.atom(`${atom}@${value.block.depth}`, value, guarded ? [Affine.constant(-1)] : [Affine.zero], upper);
+  }
+  private opaqueValue(expr: Expr, block: Block): Value {
+    if (expr.op === 'read') return this.read(expr, block);
+    if (expr.op === 'select') {
+      const [condition, then, otherwise] = [this.bool(expr.args[0], block), this.int(expr.args[1], block), this.int(expr.args[2], block)];
+      return this.writer.combine(k.select, [condition, then, otherwise], 'i');
+    }
+    if (expr.op === 'prim' && (expr.name === 'min' || expr.name === 'max' || expr.name === 'mul')) {
+      const name = expr.name;
+      return this.writer.combine((a, b) => k[name](a, b), expr.args.map((arg) => this.int(arg, block)), 'i');
+    }
+    throw new CompilerBug('schedule', `no int form of ${expr.op}`);
+  }
+  private declared(expr: Expr): { below?: SizeExpr } | undefined {
+    const { graph } = this.context;
+    if (expr.op === 'param') return graph.params.find((param) => param.name === expr.name);
+    if (expr.op === 'read') return graph.inputs.find((input) => input.name === expr.source);
+    return undefined;
+  }
+
+  int(expr: Expr, block: Block): Value {
+    return this.writer.index(this.form(expr, block));
+  }
+
+  bool(expr: Expr, block: Block): Value {
+    const { writer } = this;
+    if (expr.op === 'const') return writer.constant(k.boolean(expr.value === 1));
+    if (expr.op === 'logic') {
+      const args = expr.args.map((arg) => this.bool(arg, block));
+      const make = expr.logic === 'not' ? k.not : expr.logic === 'and' ? k.and : k.or;
+      return writer.combine(make as (...exprs: KExpr[]) => ReturnType<typeof k.and>, args, 'condition');
+    }
+    if (expr.op === 'select') {
+      return writer.combine(k.select, expr.args.map((arg) => this.bool(arg, block)), 'condition');
+    }
+    if (expr.op !== 'compare') throw new CompilerBug('schedule', `no condition in ${expr.op}`);
+    const [left, right] = expr.args;
+    if (left.type === 'int') return this.compareInts(expr.compare, this.form(left, block), this.form(right, block), block);
+    const [a, b] = this.alike([this.real(left, block), this.real(right, block)]) as [Value, Value];
+    return writer.combine((x, y) => k.compare(expr.compare, x, y), [a, b], 'condition');
+  }
+
+  private compareInts(op: keyof typeof comparisons, a: Affine, b: Affine, block: Block): Value {
+    const { writer } = this;
+    const difference = a.minus(b);
+    const atLeast = (form: Affine): boolean => writer.provable(form, block);
+    const truths: Record<string, () => boolean> = {
+      ge: () => atLeast(difference),
+      gt: () => atLeast(difference.offset(-1)),
+      le: () => atLeast(difference.times(-1)),
+      lt: () => atLeast(difference.times(-1).offset(-1)),
+      eq: () => difference.isConstant && difference.constant === 0,
+      ne: () => atLeast(difference.offset(-1)) || atLeast(difference.times(-1).offset(-1)),
+    };
+    if (truths[op]!()) return writer.constant(k.boolean(true));
+    if (truths[comparisons[op]]!()) return writer.constant(k.boolean(false));
+    return writer.combine((x, y) => k.compare(op, x, y), [writer.index(a), writer.index(b)], 'condition');
+  }
+
+  // ---- reals ----
+
+  real(expr: Expr, block: Block): Value {
+    const known = this.recall(expr, block);
+    if (known) return known;
+    const value = this.realNode(expr, block);
+    const name = this.context.names.get(expr.id);
+    if (name) value.name = name;
+    const shared = (this.useCounts.get(expr) ?? 0) > 1;
+    if (shared) this.writer.bind(value);
+    this.remember(expr, value);
+    return value;
+  }
+
+  private recall(expr: Expr, block: Block): Value | undefined {
+    for (let at: Block | undefined = block; at; at = at.parent) {
+      const value = at.memo.get(expr.id);
+      if (value) return value;
+    }
+    return undefined;
+  }
+  private remember(expr: Expr, value: Value): void {
+    value.block.memo.set(expr.id, value);
+  }
+
+  private realNode(expr: Expr, block: Block): Value {
+    const { writer } = this;
+    const { lattice } = this.context;
+    switch (expr.op) {
+      case 'const':
+        return writer.constant(k.real(lattice, expr.value));
+      case 'param': {
+        const scalar = writer.constant(k.scalar(expr.name, 'f64'));
+        return lattice === 'f64' ? scalar : writer.combine((x) => k.cast('f32', x), [scalar], expr.name);
+      }
+      case 'toReal': {
+        const value = this.int(expr.args[0], block);
+        return writer.combine((x) => k.cast(this.typeIn(value.block), x), [value], 'x');
+      }
+      case 'read':
+        return this.read(expr, block);
+      case 'prim':
+        return this.prim(expr, block);
+      case 'select': {
+        const condition = this.bool(expr.args[0], block);
+        if (condition.expr.op === 'const') return this.real(expr.args[condition.expr.value ? 1 : 2], block);
+        const arms = this.alike([this.real(expr.args[1], block), this.real(expr.args[2], block)], condition.block);
+        return writer.combine(k.select, [condition, ...arms], 'x');
+      }
+      case 'reduce':
+        return this.reduce(expr, block);
+      default:
+        throw new CompilerBug('schedule', `no real in ${expr.op}`);
+    }
+  }
+
+  /** The type reals are computed in, in a block. */
+  private typeIn(block: Block): RealType {
+    return block.lanes ?? this.context.lattice;
+  }
+
+  private convert(value: Value, type: RealType): Value {
+    if (value.type === type) return value;
+    const hoisted = this.writer.combine((x) => k.cast(type, x), [value], value.name);
+    if (value.block.lanes === undefined) this.writer.bind(hoisted);
+    return hoisted;
+  }
+
+  /** Converts values to the one type of the innermost block among them. */
+  private alike(values: readonly Value[], atLeast?: Block): Value[] {
+    let block = atLeast ?? this.writer.root;
+    for (const value of values) if (value.block.depth > block.depth) block = value.block;
+    return values.map((value) => this.convert(value, this.typeIn(block)));
+  }
+
+  private prim(expr: Expr & { op: 'prim' }, block: Block): Value {
+    if (expr.name === 'add' || expr.name === 'sub') {
+      const sum = this.mixedSum(expr, block);
+      if (sum) return sum;
+    }
+    const args = this.alike(expr.args.map((arg) => this.real(arg, block)));
+    return this.writer.combine((...exprs) => k.prim(expr.name, ...exprs), args, 'x');
+  }
+
+  /** A sum of float32 lanes and uniform float64 terms: the uniform part in float64, added in two pieces. */
+  private mixedSum(expr: Expr & { op: 'prim' }, block: Block): Value | undefined {
+    if (block.lanes !== 'f32' || this.context.lattice !== 'f64') return undefined;
+    const terms: { value: Value; negative: boolean }[] = [];
+    const gather = (part: Expr, negative: boolean): void => {
+      if (part.op === 'prim' && part.name === 'add') for (const arg of part.args) gather(arg, negative);
+      else if (part.op === 'prim' && part.name === 'sub') {
+        gather(part.args[0]!, negative);
+        gather(part.args[1]!, !negative);
+      } else if (part.op === 'prim' && part.name === 'neg') gather(part.args[0]!, !negative);
+      else terms.push({ value: this.real(part, block), negative });
+    };
+    gather(expr, false);
+    const varying = terms.filter(({ value }) => value.block.lanes !== undefined);
+    const uniform = terms.filter(({ value }) => value.block.lanes === undefined);
+    if (varying.length === 0 || uniform.length === 0) return undefined;
+    const { writer } = this;
+    const total = (parts: typeof terms, type: RealType): Value => {
+      const first = parts.find(({ negative }) => !negative);
+      const rest = parts.filter((part) => part !== first);
+      let sum = first ? this.convert(first.value, type) : undefined;
+      for (const { value, negative } of rest) {
+        const term = this.convert(value, type);
+        if (sum) sum = writer.combine((a, b) => k.prim(negative ? 'sub' : 'add', a, b), [sum, term], 'sum');
+        else sum = writer.combine((a) => k.prim('neg', a), [term], 'sum');
+      }
+      return sum!;
+    };
+    const exact = total(uniform, 'f64');
+    const high = writer.combine((x) => k.cast('f32', x), [exact], `${exact.name}_high`);
+    writer.bind(exact);
+    writer.bind(high);
+    // Where high is exact, or infinite (inf - inf is NaN), nothing is left over.
+    const low = writer.combine(
+      (x, h) => k.cast('f32', k.select(k.compare('eq', x, k.cast('f64', h)), k.real('f64', 0), k.prim('sub', x, k.cast('f64', h)))),
+      [exact, high],
+      `${exact.name}_low`,
+    );
+    writer.bind(low);
+    return writer.combine((x, h, l) => k.prim('add', k.prim('add', x, h), l), [total(varying, 'f32'), high, low], 'x');
+  }
+
+  // ---- reads ----
+
+  private input(name: string): InputDecl | undefined {
+    return this.context.graph.inputs.find((input) => input.name === name);
+  }
+
+  private dimsOf(source: string): readonly SizeExpr[] {
+    const dims = this.input(source)?.dims ?? this.context.layouts.get(source)?.equation.domain;
+    if (!dims) throw new CompilerBug('schedule', `nothing is called ${source}`);
+    return dims;
+  }
+
+  /** The parts of "the indices are inside of the domain" that cannot be proved. */
+  private guards(expr: ReadExpr, block: Block): Affine[] {
+    const unproved: Affine[] = [];
+    for (const [axis, dim] of this.dimsOf(expr.source).entries()) {
+      const form = this.form(expr.indices[axis]!, block);
+      for (const condition of [form, this.size(dim).offset(-1).minus(form)])
+        if (!this.writer.provable(condition, block)) unproved.push(condition);
+    }
+    return unproved;
+  }
+
+  private read(expr: ReadExpr, block: Block): Value {
+    const { writer } = this;
+    const forms = expr.indices.map((at) => this.form(at, block));
+    const here = this.cell.get(expr.source);
+    if (here?.at.every((form, axis) => form.equals(forms[axis]!))) return here.value;
+    const input = this.input(expr.source);
+    const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form, block)));
+    const at = this.address(expr.source, forms);
+    const element = input ? input.element : this.context.lattice;
+    const other = input?.element === 'i32' ? -1 : input ? Number.NEGATIVE_INFINITY : this.context.layouts.get(expr.source)!.equation.outside;
+    const pin = this.pinned?.names.has(expr.source) ? this.pinned.block : undefined;
+    const loaded = writer.combine((address, guard) => k.load(expr.source, element, address, guard, other), [at, mask], expr.source, pin);
+    writer.bind(loaded);
+    if (loaded.type === 'index') return loaded;
+    return this.convertLoad(loaded);
+  }
+
+  /** A float32 input on the lattice, or a row's point, is worked with in the block's own type. */
+  private convertLoad(loaded: Value): Value {
+    const type = this.typeIn(loaded.block);
+    if (loaded.type === type) return loaded;
+    return this.writer.combine((x) => k.cast(type, x), [loaded], loaded.name);
+  }
+
+  /** Flat element index of a cell in an input, output or stored equation. */
+  address(source: string, forms: readonly Affine[]): Value {
+    const { writer } = this;
+    const layout = this.context.layouts.get(source);
+    const extents = (layout ? storageExtents(layout) : this.dimsOf(source)).map((size) => this.padded(size));
+    const skew = layout?.skew;
+    let columns: Value[];
+    if (skew) {
+      const line = forms[skew.line]!.plus(forms[skew.lane]!, skew.h[skew.lane]!);
+      columns = [this.skewedRow(layout, line), writer.index(forms[skew.lane]!)];
+    } else columns = forms.map((form) => writer.index(form));
+    let at = writer.index(Affine.atom('b'));
+    for (const [axis, column] of columns.entries())
+      at = writer.combine((outer, extent, inner) => k.add(k.mul(outer, extent), inner), [at, extents[axis]!, column], `at_${source}`);
+    return at;
+  }
+
+  private skewedRow(layout: Layout, line: Affine): Value {
+    const { writer } = this;
+    const skew = layout.skew!;
+    const factor = skew.h[skew.lane]!;
+    if (factor === 0) return writer.index(line);
+    const extent = this.size(layout.equation.domain[skew.line]!);
+    // mod wants operands that are not negative, and an extent of at least 1 even where nothing is stored.
+    const modulus = writer.combine((x) => k.max(x, k.index(1)), [writer.index(extent)], 'rows');
+    const lift = factor < 0 ? this.size(layout.equation.domain[skew.lane]!) : undefined;
+    const negative = Math.max(0, -line.constant) + (lift ? Math.abs(factor) : 0);
+    let row = writer.index(line, 'row');
+    if (lift) {
+      const reach = writer.index(lift.times(Math.abs(factor)));
+      row = writer.combine((x, r, m) => k.add(x, k.mul(r, m)), [row, reach, modulus], 'row');
+    }
+    if (negative > 0) row = writer.combine((x, m) => k.add(x, k.mul(m, k.index(negative))), [row, modulus], 'row');
+    return writer.combine(k.mod, [row, modulus], 'row');
+  }
+
+  /** A size as the padded tensors have it: 'T_max' for T. */
+  padded(size: SizeExpr): Value {
+    return new Value(paddedSize(size), this.writer.root, 'columns');
+  }
+
+  // ---- reductions ----
+
+  private reduce(expr: ReduceExpr, block: Block): Value {
+    const home = this.homeOf(expr);
+    const extent = this.writer.index(this.size(expr.extent));
+    const inLanes = home.lanes !== undefined;
+    const precision = inLanes ? home.lanes! : lanePrecision([expr.body], expr.index, this.context);
+    const over = (make: (x: Value, body: Block) => { op: KReduce['op']; value: Value }, name: string): Value => {
+      const result = this.writer.fresh(name);
+      this.writer.loop(
+        home,
+        inLanes ? 'serial' : 'lanes',
+        { name: expr.index.name, from: this.writer.constant(k.index(0)), to: extent, ...(!inLanes && { precision }) },
+        (body, variable) => {
+          const atom = this.writer.atom(`${expr.index.name}#${result}`, variable, [Affine.zero], [this.size(expr.extent).offset(-1)]);
+          this.bindIndex(expr.index, atom, body);
+          const { op, value } = make(this.convert(this.real(expr.body, body), precision), body);
+          return [{ name: result, op, type: precision, value: this.writer.use(value, body) }];
+        },
+      );
+      return new Value(k.variable(result, precision), home, result);
+    };
+    void block;
+    if (expr.reduction !== 'logSumExp') {
+      const op = expr.reduction;
+      return this.widen(over((value) => ({ op, value }), op));
+    }
+    const top = over((value) => ({ op: 'max', value }), 'top');
+    // A row of -Infinity (log of nothing) or with an infinite maximum must not turn into NaN by inf - inf.
+    const infinite = (x: KExpr) =>
+      k.or(
+        k.compare('eq', x, k.real(precision, Number.NEGATIVE_INFINITY)),
+        k.compare('eq', x, k.real(precision, Number.POSITIVE_INFINITY)),
+      );
+    const shift = this.writer.combine((x) => k.select(infinite(x), k.real(precision, 0), x), [top], 'shift');
+    this.writer.bind(shift);
+    const total = over(
+      (value) => ({ op: 'sum', value: this.writer.combine((x, m) => k.prim('exp', k.prim('sub', x, m)), [value, shift], 'x') }),
+      'total',
+    );
+    const log = this.writer.combine((x) => k.prim('log', x), [this.widen(total)], 'log_total');
+    return this.writer.combine((m, l) => k.prim('add', m, l), [this.widen(shift), log], 'logSumExp');
+  }
+
+  /** The result of a reduction over lanes is uniform: it goes on in the lattice's type. */
+  private widen(value: Value): Value {
+    return this.convert(value, this.typeIn(value.block));
+  }
+
+  /** The innermost block that a reduction's outer indices are bound in. */
+  private homeOf(expr: ReduceExpr): Block {
+    let home = this.writer.root;
+    const deepen = (block: Block): void => {
+      if (block.depth > home.depth) home = block;
+    };
+    for (const index of freeIndices(expr)) deepen(this.indexOf(index).block);
+    for (const read of readsIn(expr)) if (this.pinned?.names.has(read.source)) deepen(this.pinned.block);
+    return home;
+  }
+}
+
+/** A size over the padded batch, as an expression of launch scalars. */
+export function paddedSize(size: SizeExpr): KExpr {
+  const terms = Object.entries(size.terms).map(([name, factor]) => ({ factor, symbol: k.scalar(`${name}_max`, 'index') }));
+  let sum: KExpr | undefined;
+  for (const { factor, symbol } of terms.sort((a, b) => b.factor - a.factor)) {
+    const term = k.mul(symbol, k.index(Math.abs(factor)));
+    sum = sum === undefined ? (factor > 0 ? term : k.sub(k.index(0), term)) : (factor > 0 ? k.add : k.sub)(sum, term);
+  }
+  return sum === undefined ? k.index(size.constant) : k.add(sum, k.index(size.constant));
+}
+
+/** float32 where a loop over lanes streams a float32 input; the lattice's type where it works on stored values. */
+export function lanePrecision(roots: readonly Expr[], lane: IndexRef, context: ProgramContext): RealType {
+  let streams = false;
+  const touchesLane = (expr: Expr): boolean => freeIndices(expr).includes(lane);
+  for (const root of roots) {
+    for (const read of readsIn(root)) {
+      if (read.type !== 'real' || !touchesLane(read)) continue;
+      if (context.layouts.has(read.source)) return context.lattice;
+      streams = true;
+    }
+  }
+  return streams ? 'f32' : context.lattice;
+}
