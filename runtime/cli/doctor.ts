@@ -1,7 +1,7 @@
 /** `trellis doctor`: what was found on this machine, what is missing, and the line to type for it. */
 import type { Command } from 'commander';
+import { packageVersion } from '../package.js';
 import { formatMilliseconds, print, printJson, withProgress } from './output.js';
-import { packageVersion } from './package.js';
 
 type State = 'ok' | 'missing' | 'broken';
 
@@ -35,7 +35,7 @@ Examples:
   $ trellis doctor
   $ trellis doctor --json | jq -r .device`,
     )
-    .action(async (options: { json?: boolean }, command: Command) => {
+    .action(async (options: { json?: boolean }) => {
       const findings = await withProgress('looking', examine);
       const cpu = findings.find((finding) => finding.what === 'kernels');
       const device = cpu?.state === 'ok' ? 'cpu' : 'reference';
@@ -52,14 +52,13 @@ Examples:
         printForPeople(findings);
         print(`\ndevice auto will use: ${device}`);
       }
-      // The report is complete; only the exit code says more.
       if (broken.length > 0)
-        command.error(`error: broken on this machine: ${broken.map((finding) => finding.what).join(', ')}`, {
-          exitCode: 1,
-          code: 'trellis.broken',
-        });
+        throw new BrokenError(`broken on this machine: ${broken.map((finding) => finding.what).join(', ')}`);
     });
 }
+
+/** Something that is there does not work; the report before it says how. */
+class BrokenError extends Error {}
 
 function printForPeople(findings: readonly Finding[]): void {
   const signs: Record<State, string> = { ok: 'ok     ', missing: 'missing', broken: 'BROKEN ' };

@@ -6,12 +6,12 @@
  * else to stderr.
  */
 import { Command, CommanderError } from 'commander';
+import { packageVersion } from '../package.js';
 import { addDoctor } from './doctor.js';
 import { addDump } from './dump.js';
 import { addList } from './list.js';
 import { addLoss } from './loss.js';
 import { report } from './output.js';
-import { packageVersion } from './package.js';
 
 function program(): Command {
   const trellis = new Command('trellis')
@@ -64,9 +64,8 @@ export async function main(words: readonly string[]): Promise<number> {
     return 0;
   } catch (error) {
     // Commander has printed its own message (or the help that was asked for) already.
-    // Its own code for misuse is 1, which here says that something failed; `doctor` means that by its code.
-    if (error instanceof CommanderError)
-      return error.exitCode === 0 || error.code === 'trellis.broken' ? error.exitCode : 2;
+    // Its own code for misuse is 1, which here says that something failed.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     return report(error);
   }
 }

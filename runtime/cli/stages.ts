@@ -44,9 +44,9 @@ export interface OpenedSpec {
 
 /** Reads a spec, by name or path. @throws SpecError where it cannot be compiled. */
 export async function openSpec(spec: string): Promise<OpenedSpec> {
-  const { resolveSpec } = await import('../specs.js');
+  const { findSpec } = await import('../specs.js');
   const { readSpec } = await import('../../compiler/frontend/index.js');
-  const { graph } = readSpec(resolveSpec(spec));
+  const { graph } = readSpec(findSpec(spec));
   return {
     signature: signatureOfGraph(graph),
     print: (stage, choices) => printStage(graph, stage, choices),
