@@ -108,6 +108,24 @@ describe('correct programs, whatever the order of cells and lanes', () => {
     expect([...y]).toEqual([Math.fround(0.1), 0.1, 2 ** 24]);
   });
 
+  test('an f32 reduction is rounded at every step', () => {
+    const program = k.program(
+      [],
+      [k.buffer('output', 'y', 'f64', i(1))],
+      [
+        k.kernel('round', {}, [
+          k.serial('s', to(i(3)), [], {
+            reduce: [k.sum('total', 'f32', k.select(k.compare('eq', v('s'), i(0)), f32(2 ** 24), f32(1)))],
+          }),
+          k.store('y', i(0), k.cast('f64', v('total', 'f32'))),
+        ]),
+      ],
+    );
+    const y = new Float64Array(1);
+    run(program, { y }, {});
+    expect(y[0]).toBe(2 ** 24); // 2^24 + 1 rounds back, twice
+  });
+
   test('selects, logic, comparisons, index arithmetic and branches', () => {
     const [a, b] = [i(7), i(3)];
     const values: [KExpr, number][] = [

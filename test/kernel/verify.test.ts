@@ -125,6 +125,19 @@ const broken: [string, KernelProgram, string][] = [
     ]),
     'condition varies with lane u',
   ],
+  [
+    'condition varying through the condition of a select',
+    lanesOf([
+      k.let_('w', k.select(k.compare('lt', v('u'), i(2)), i(0), i(1))),
+      k.when(k.compare('lt', v('w'), i(1)), []),
+    ]),
+    'condition varies with lane u',
+  ],
+  [
+    'condition varying through a mask',
+    lanesOf([k.let_('w', xs(i(0), k.compare('lt', v('u'), i(2)))), k.when(k.compare('lt', v('w', 'f32'), f32(1)), [])]),
+    'condition varies with lane u',
+  ],
   ['condition not bool', around(k.when(i(1), [])), 'condition is index where bool is wanted'],
   [
     'reduction of another type',
