@@ -75,7 +75,7 @@ class Cells {
     if (this.state[at] === busy) throw this.cycle(at);
     if (this.activeAt > recurrenceAt) {
       throw new Error(
-        `${this.place(at)} is read by another cell of the same field: a plain field cannot be defined by itself; ` +
+        `${this.place(at)} is read by a cell of the same field: a plain field cannot be defined by itself; ` +
           `declare ${this.label()} with recurrence(...)`,
       );
     }
@@ -83,24 +83,21 @@ class Cells {
     return this.compute(at);
   }
 
-  /** Read with checks. `count` is the number of arguments, which a wrong rank betrays. */
-  read(indices: readonly (number | undefined)[], count: number): number {
-    if (count !== this.domain.length) {
+  /** Read with checks. Missing arguments come as undefined. */
+  read(given: readonly (number | undefined)[]): number {
+    const indices = given.filter((index) => index !== undefined);
+    // Late, because finding the name takes a search and reads outside are common.
+    const call = () => `${this.label()}(${indices.join(', ')})`;
+    if (indices.length !== this.domain.length) {
       throw new Error(
-        `${this.kind} ${this.label()} has ${this.domain.length} indices but is read with ${count}: ` +
-          `${this.label()}(${indices.slice(0, count).join(', ')})`,
+        `${this.kind} ${this.label()} has ${this.domain.length} indices but is read with ${indices.length}: ${call()}`,
       );
     }
     let at = 0;
     let inside = true;
-    for (let axis = 0; axis < count; axis++) {
-      const index = indices[axis] as number;
+    for (const [axis, index] of indices.entries()) {
       const extent = this.domain[axis] as number;
-      if (!Number.isInteger(index)) {
-        throw new Error(
-          `index ${axis} of ${this.label()}(${indices.slice(0, count).join(', ')}) is ${index}; indices are integers`,
-        );
-      }
+      if (!Number.isInteger(index)) throw new Error(`index ${axis} of ${call()} is ${index}; indices are integers`);
       if (index < 0 || index >= extent) inside = false;
       at = at * extent + index;
     }
@@ -217,19 +214,15 @@ function reader(cells: Cells): Cell {
   const n2 = cells.domain[2] as number;
   switch (cells.domain.length) {
     case 2:
-      return function read(i?: number, j?: number): number {
-        if (arguments.length === 2 && isIndex(i, n0) && isIndex(j, n1)) return cells.get(i * n1 + j);
-        return cells.read([i, j], arguments.length);
-      };
+      return (i?: number, j?: number, ...more: number[]) =>
+        isIndex(i, n0) && isIndex(j, n1) && more.length === 0 ? cells.get(i * n1 + j) : cells.read([i, j, ...more]);
     case 3:
-      return function read(i?: number, j?: number, k?: number): number {
-        if (arguments.length === 3 && isIndex(i, n0) && isIndex(j, n1) && isIndex(k, n2)) {
-          return cells.get((i * n1 + j) * n2 + k);
-        }
-        return cells.read([i, j, k], arguments.length);
-      };
+      return (i?: number, j?: number, k?: number, ...more: number[]) =>
+        isIndex(i, n0) && isIndex(j, n1) && isIndex(k, n2) && more.length === 0
+          ? cells.get((i * n1 + j) * n2 + k)
+          : cells.read([i, j, k, ...more]);
     default:
-      return (...indices) => cells.read(indices, indices.length);
+      return (...indices) => cells.read(indices);
   }
 }
 
@@ -310,7 +303,7 @@ function viewOf(cells: Cells): FieldView {
     name: cells.label(),
     kind: cells.kind,
     domain: cells.domain,
-    at: (...indices) => cells.read(indices, indices.length),
+    at: (...indices) => cells.read(indices),
   };
 }
 
@@ -328,10 +321,11 @@ function nameOf(cells: Cells, { source, declared }: Body): string {
     if (twin === cells || from < 0) break;
   }
   const before = from < 0 ? '' : source.slice(0, from);
-  const declaration = /([A-Za-z_$][\w$]*)\s*(?::[^=;]*)?=\s*(?:\([^()]*\)|[\w$.]+)\s*\(\s*\[[^\]]*\]\s*,\s*$/.exec(
-    before,
-  );
-  return declaration?.[1] ?? `number ${declared.indexOf(cells) + 1}`;
+  const declaration =
+    /([A-Za-z_$][\w$]*)\s*(?::[^=;]*)?=\s*(?:\([^()]*\)|[\w$.]+)\s*\(\s*\[(?:[^[\]]|\[[^[\]]*\])*\]\s*,\s*$/.exec(
+      before,
+    );
+  return declaration?.[1] ?? `#${declared.indexOf(cells) + 1}`;
 }
 
 /** All values of a field, dense. @throws Error when it is not a field made by this copy of the language, or its domain is another. */

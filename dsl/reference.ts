@@ -45,7 +45,7 @@ export function runEquations(loss: RunnableLoss, utterance: Utterance): Referenc
   }
 
   const { result, fields } = collectFields(String(loss.body), () => {
-    const { loss: value, gradients } = loss.body(scope);
+    const { loss: value, gradients } = runBody(loss, scope, where);
     if (typeof value !== 'number')
       throw new Error(`${where}: the body returns the loss ${String(value)}; it must be a number`);
     const dense: Record<string, Float64Array> = {};
@@ -65,6 +65,27 @@ export function runEquations(loss: RunnableLoss, utterance: Utterance): Referenc
     return { loss: value, gradients: dense };
   });
   return { ...result, fields, field: (name) => fieldNamed(fields, name, where) };
+}
+
+function runBody(
+  { body }: RunnableLoss,
+  scope: Readonly<Record<string, unknown>>,
+  where: string,
+): ReturnType<RunnableLoss['body']> {
+  try {
+    return body(scope);
+  } catch (error) {
+    // A constant such as `const logLik = beta(0, 0)` is computed where it stands, with the fields declared so far.
+    if (error instanceof ReferenceError && error.message.includes('before initialization')) {
+      throw new Error(
+        `${where}: ${error.message}; a cell is read before a field it needs is declared: move the read below`,
+        {
+          cause: error,
+        },
+      );
+    }
+    throw error;
+  }
 }
 
 function chooseSizes(
