@@ -1,0 +1,135 @@
+/**
+ * Floating-point instructions on one type, a scalar or a vector: what the mathematical functions are written in.
+ *
+ * No fast-math flags anywhere: infinities and NaN are ordinary values of the language. Polynomials use `llvm.fmuladd`,
+ * which is one fused instruction where the machine has it and a product and a sum where it does not.
+ */
+
+import { mangled, realLiteral, vectorOf } from './types.js';
+import type { FunctionWriter } from './writer.js';
+
+export type Precision = 'f32' | 'f64';
+
+/** Layout of the two formats. */
+export const formats = {
+  f32: { real: 'float', integer: 'i32', mantissa: 23, bias: 127 },
+  f64: { real: 'double', integer: 'i64', mantissa: 52, bias: 1023 },
+} as const;
+
+/** Ordered comparisons but for 'une' (not equal, true on NaN), 'uno' (either is NaN). */
+export type Comparison = 'oeq' | 'olt' | 'ole' | 'ogt' | 'oge' | 'une' | 'uno' | 'ugt';
+
+export class Arithmetic {
+  readonly writer: FunctionWriter;
+  readonly precision: Precision;
+  readonly lanes: number;
+  readonly real: string;
+  readonly integer: string;
+  readonly bool: string;
+
+  constructor(writer: FunctionWriter, precision: Precision, lanes: number) {
+    this.writer = writer;
+    this.precision = precision;
+    this.lanes = lanes;
+    this.real = vectorOf(formats[precision].real, lanes);
+    this.integer = vectorOf(formats[precision].integer, lanes);
+    this.bool = vectorOf('i1', lanes);
+  }
+
+  /** A real constant in every lane, rounded to the precision. */
+  constant(value: number): string {
+    const text = realLiteral(this.precision === 'f32' ? Math.fround(value) : value);
+    return this.writer.splat(formats[this.precision].real, this.lanes, text);
+  }
+  integerConstant(value: bigint): string {
+    return this.writer.splat(formats[this.precision].integer, this.lanes, String(value));
+  }
+
+  add(a: string, b: string, hint = 'sum'): string {
+    return this.writer.emit(hint, `fadd ${this.real} ${a}, ${b}`);
+  }
+  sub(a: string, b: string, hint = 'difference'): string {
+    return this.writer.emit(hint, `fsub ${this.real} ${a}, ${b}`);
+  }
+  mul(a: string, b: string, hint = 'product'): string {
+    return this.writer.emit(hint, `fmul ${this.real} ${a}, ${b}`);
+  }
+  div(a: string, b: string, hint = 'quotient'): string {
+    return this.writer.emit(hint, `fdiv ${this.real} ${a}, ${b}`);
+  }
+  neg(a: string, hint = 'negative'): string {
+    return this.writer.emit(hint, `fneg ${this.real} ${a}`);
+  }
+  /** a * b + c, fused where the machine can. */
+  fma(a: string, b: string, c: string, hint = 'fma'): string {
+    return this.intrinsic('fmuladd', [a, b, c], hint);
+  }
+  sqrt(a: string): string {
+    return this.intrinsic('sqrt', [a], 'root');
+  }
+  abs(a: string): string {
+    return this.intrinsic('fabs', [a], 'size');
+  }
+  copysign(size: string, sign: string): string {
+    return this.intrinsic('copysign', [size, sign], 'signed');
+  }
+  compare(op: Comparison, a: string, b: string, hint = 'holds'): string {
+    return this.writer.emit(hint, `fcmp ${op} ${this.real} ${a}, ${b}`);
+  }
+  select(condition: string, yes: string, no: string, hint = 'choice'): string {
+    return this.writer.emit(hint, `select ${this.bool} ${condition}, ${this.real} ${yes}, ${this.real} ${no}`);
+  }
+
+  /** The bits of a real as an integer, and back. */
+  bits(a: string, hint = 'bits'): string {
+    return this.writer.emit(hint, `bitcast ${this.real} ${a} to ${this.integer}`);
+  }
+  fromBits(a: string, hint = 'real'): string {
+    return this.writer.emit(hint, `bitcast ${this.integer} ${a} to ${this.real}`);
+  }
+  integerOp(op: 'add' | 'sub' | 'and' | 'or' | 'shl' | 'lshr', a: string, b: string, hint: string): string {
+    return this.writer.emit(hint, `${op} ${this.integer} ${a}, ${b}`);
+  }
+
+  /** Coefficients lowest degree first, one after the other: fewest instructions. */
+  horner(x: string, coefficients: readonly number[]): string {
+    const [last, ...rest] = [...coefficients].reverse();
+    let value = this.constant(last!);
+    for (const coefficient of rest) value = this.fma(value, x, this.constant(coefficient), 'poly');
+    return value;
+  }
+
+  /** Coefficients lowest degree first, in pairs of pairs: a few products more, but a short chain of dependences. */
+  estrin(x: string, coefficients: readonly number[]): string {
+    let terms = coefficients.map((coefficient) => this.constant(coefficient));
+    let power = x;
+    while (terms.length > 1) {
+      const next: string[] = [];
+      for (let i = 0; i < terms.length; i += 2) {
+        const low = terms[i]!;
+        const high = terms[i + 1];
+        next.push(high === undefined ? low : this.fma(high, power, low, 'poly'));
+      }
+      terms = next;
+      if (terms.length > 1) power = this.mul(power, power, 'power');
+    }
+    return terms[0]!;
+  }
+
+  /** Short chains where the steps of a recurrence wait for the result (f64), fewest instructions elsewhere. */
+  polynomial(x: string, coefficients: readonly number[]): string {
+    return this.precision === 'f64' ? this.estrin(x, coefficients) : this.horner(x, coefficients);
+  }
+
+  private intrinsic(name: string, args: readonly string[], hint: string): string {
+    const spelled = this.writer.parts.declare(
+      `llvm.${name}.${mangled(formats[this.precision].real, this.lanes)}`,
+      this.real,
+      args.map(() => this.real),
+    );
+    return this.writer.emit(
+      hint,
+      `call ${this.real} ${spelled}(${args.map((arg) => `${this.real} ${arg}`).join(', ')})`,
+    );
+  }
+}

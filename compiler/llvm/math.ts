@@ -1,0 +1,292 @@
+/**
+ * The language's primitives in LLVM IR: instructions where there is one, otherwise our own functions, written as
+ * `define internal ... alwaysinline` for the type at hand and only when used.
+ *
+ * Error bounds (tested in test/llvm/math.test.ts): 2 ulp for exp, expm1, log, log1p and logAddExp, 3 ulp for tanh,
+ * sigmoid and softplus, in f32 and in f64, with and without fused multiply-add. logAddExp's is in ulp of the larger of
+ * the result and the larger operand, since the result may cancel.
+ * Results below the normal range become 0 (no subnormal results); subnormal arguments are understood.
+ * NaN in gives NaN out, and infinities behave as in the limits.
+ */
+import type { PrimitiveName } from '../../dsl/primitives.js';
+import { Arithmetic, formats, type Precision } from './arithmetic.js';
+import { atanhTail, atanhWide, expTail, ln2, logTail } from './coefficients.js';
+import { mangled, vectorOf } from './types.js';
+import { FunctionWriter, type ModuleParts } from './writer.js';
+
+type Write = (m: Arithmetic, ...args: string[]) => string;
+
+/** What each primitive becomes: instructions in place, or a call of a function with the given body. */
+const primitives: Record<PrimitiveName, { inline: Write } | { body: Write }> = {
+  add: { inline: (m, a, b) => m.add(a!, b!) },
+  sub: { inline: (m, a, b) => m.sub(a!, b!) },
+  mul: { inline: (m, a, b) => m.mul(a!, b!) },
+  div: { inline: (m, a, b) => m.div(a!, b!) },
+  neg: { inline: (m, a) => m.neg(a!) },
+  abs: { inline: (m, a) => m.abs(a!) },
+  sqrt: { inline: (m, a) => m.sqrt(a!) },
+  min: { body: (m, a, b) => extreme(m, 'olt', a!, b!) },
+  max: { body: (m, a, b) => extreme(m, 'ogt', a!, b!) },
+  exp: { body: (m, x) => exp(m, x!) },
+  expm1: { body: (m, x) => expm1(m, x!) },
+  log: { body: (m, x) => log(m, x!) },
+  log1p: { body: (m, x) => log1p(m, x!) },
+  tanh: { body: (m, x) => tanh(m, x!) },
+  sigmoid: { body: (m, x) => sigmoid(m, x!) },
+  softplus: { body: (m, x) => softplus(m, x!) },
+  logAddExp: { body: (m, a, b) => logAddExp(m, a!, b!) },
+};
+
+/** Emits primitive `name` on values of the given precision; `lanes` 0 for scalars. Returns the result's text. */
+export function emitPrimitive(
+  writer: FunctionWriter,
+  name: PrimitiveName,
+  precision: Precision,
+  lanes: number,
+  args: readonly string[],
+): string {
+  const how = primitives[name];
+  const real = vectorOf(formats[precision].real, lanes);
+  if ('inline' in how) return how.inline(new Arithmetic(writer, precision, lanes), ...args);
+  const symbol = `${name}.${mangled(formats[precision].real, lanes)}`;
+  const called = writer.parts.define(symbol, () => {
+    const names = args.length === 1 ? ['x'] : ['a', 'b'];
+    return defineInline(writer.parts, symbol, real, names, real, (inner) =>
+      how.body(new Arithmetic(inner, precision, lanes), ...names.map((arg) => `%${arg}`)),
+    );
+  });
+  return writer.emit(name, `call ${real} ${called}(${args.map((arg) => `${real} ${arg}`).join(', ')})`);
+}
+
+/** Text of an internal function that is always inlined; `write` returns the value of its result. */
+export function defineInline(
+  parts: ModuleParts,
+  symbol: string,
+  result: string,
+  names: readonly string[],
+  argument: string,
+  write: (writer: FunctionWriter) => string,
+): string {
+  const writer = new FunctionWriter(parts, names);
+  const value = write(writer);
+  const list = names.map((name) => `${argument} %${name}`).join(', ');
+  return `define internal ${result} @${symbol}(${list}) #1 {\n${writer.text}\n  ret ${result} ${value}\n}`;
+}
+
+/** The larger or smaller; NaN if either is. A plain select gives b when a is NaN, so a NaN in a is put back. */
+function extreme(m: Arithmetic, op: 'ogt' | 'olt', a: string, b: string): string {
+  const better = m.select(m.compare(op, a, b), a, b);
+  return m.select(m.compare('uno', a, a, 'isNaN'), a, better);
+}
+
+/** Where exp leaves the normal range, and ln 2 related constants. */
+const range = {
+  f32: { overflow: 88.72283172607422, underflow: -87.33654022216797, expm1Low: -20 },
+  f64: { overflow: 709.782712893384, underflow: -708.3964185322641, expm1Low: -45 },
+} as const;
+
+interface Reduced {
+  /** x - n ln 2, at most ln(2)/2 in size. */
+  readonly r: string;
+  /** A real whose low bits are the whole number n = round(x / ln 2). */
+  readonly shifted: string;
+}
+
+/** n and r with x = n ln 2 + r. Adding 1.5 * 2^mantissa leaves a rounded whole number in the low bits. */
+function reduce(m: Arithmetic, x: string): Reduced {
+  const magic = m.constant(1.5 * 2 ** formats[m.precision].mantissa);
+  const { high, low } = ln2[m.precision];
+  const shifted = m.fma(x, m.constant(Math.LOG2E), magic, 'shifted');
+  const n = m.sub(shifted, magic, 'n');
+  const r = m.fma(n, m.constant(-low), m.fma(n, m.constant(-high), x), 'r');
+  return { r, shifted };
+}
+
+/** 2^n times a real near 1, by adding n to its exponent. Right while the result is in the normal range. */
+function scale(m: Arithmetic, value: string, shifted: string): string {
+  const exponent = m.integerOp(
+    'shl',
+    m.bits(shifted),
+    m.integerConstant(BigInt(formats[m.precision].mantissa)),
+    'exponent',
+  );
+  return m.fromBits(m.integerOp('add', m.bits(value), exponent, 'scaledBits'), 'scaled');
+}
+
+/** e^r for a reduced r: 1 + r + r^2 P(r). */
+function expReduced(m: Arithmetic, r: string): string {
+  if (m.precision === 'f32') return m.horner(r, [1, 1, ...expTail.f32]);
+  const tail = m.estrin(r, expTail.f64);
+  const square = m.mul(r, r, 'square');
+  return m.add(m.constant(1), m.fma(square, tail, r));
+}
+
+function exp(m: Arithmetic, x: string): string {
+  const { r, shifted } = reduce(m, x);
+  const scaled = scale(m, expReduced(m, r), shifted);
+  // NaN, +Infinity and numbers that overflow: x + Infinity is NaN, Infinity and Infinity.
+  const over = m.compare('ugt', x, m.constant(range[m.precision].overflow), 'over');
+  const high = m.select(over, m.add(x, m.constant(Number.POSITIVE_INFINITY)), scaled);
+  const under = m.compare('olt', x, m.constant(range[m.precision].underflow), 'under');
+  return m.select(under, m.constant(0), high);
+}
+
+/** e^r - 1 = q is kept apart from 1: 2^n e^r - 1 = 2 (2^(n-1) q + (2^(n-1) - 1/2)). */
+function expm1(m: Arithmetic, argument: string): string {
+  const { mantissa, bias } = formats[m.precision];
+  // Below this the result is -1; NaN stays, because the comparison is then false.
+  const lowest = m.constant(range[m.precision].expm1Low);
+  const x = m.select(m.compare('olt', argument, lowest), lowest, argument, 'x');
+  const { r, shifted } = reduce(m, x);
+  const q = m.fma(m.mul(r, r, 'square'), m.polynomial(r, expTail[m.precision]), r, 'q');
+  const moved = m.integerOp('shl', m.bits(shifted), m.integerConstant(BigInt(mantissa)), 'exponent');
+  const halfOne = m.integerConstant(BigInt(bias - 1) << BigInt(mantissa));
+  const power = m.fromBits(m.integerOp('add', moved, halfOne, 'powerBits'), 'power');
+  const half = m.fma(power, q, m.sub(power, m.constant(0.5)), 'half');
+  const over = m.compare('ugt', x, m.constant(range[m.precision].overflow), 'over');
+  return m.select(over, m.add(x, m.constant(Number.POSITIVE_INFINITY)), m.add(half, half));
+}
+
+interface Parts {
+  /** The mantissa less 1, from sqrt(1/2) - 1 to sqrt(2) - 1, exactly. */
+  readonly f: string;
+  /** The exponent, as a real. */
+  readonly k: string;
+  readonly mantissa: string;
+  /** The exponent's biased bits, in the low end of an integer. */
+  readonly biased: string;
+}
+
+/** x = 2^k (1 + f) for positive, finite, normal x. */
+function split(m: Arithmetic, x: string): Parts {
+  const { mantissa: width, bias } = formats[m.precision];
+  const shift = m.integerConstant(BigInt(width));
+  const one = BigInt(bias) << BigInt(width);
+  const rootHalf = m.precision === 'f32' ? 0x3f3504f3n : 0x3fe6a09e667f3bcdn;
+  const moved = m.integerOp('add', m.bits(x), m.integerConstant(one - rootHalf), 'moved');
+  const biased = m.integerOp('lshr', moved, shift, 'biased');
+  const low = m.integerOp('and', moved, m.integerConstant((1n << BigInt(width)) - 1n), 'low');
+  const mantissa = m.fromBits(m.integerOp('add', low, m.integerConstant(rootHalf), 'mantissaBits'), 'mantissa');
+  // Small whole numbers become reals by way of the bits of 2^width, because AVX2 has no instruction for i64.
+  const carrier = BigInt(bias + width) << BigInt(width);
+  const k = m.sub(
+    m.fromBits(m.integerOp('or', biased, m.integerConstant(carrier), 'kBits')),
+    m.constant(2 ** width + bias),
+    'k',
+  );
+  return { f: m.sub(mantissa, m.constant(1), 'f'), k, mantissa, biased };
+}
+
+/** k ln 2 + extra + log(1 + f). `extra` is small, or absent. */
+function logParts(m: Arithmetic, k: string, f: string, extra?: string): string {
+  const { high, low } = ln2[m.precision];
+  const half = m.mul(f, m.constant(0.5), 'half');
+  const halfSquare = m.mul(half, f, 'halfSquare');
+  const small = extra === undefined ? m.mul(k, m.constant(low)) : m.fma(k, m.constant(low), extra);
+  let correction: string;
+  if (m.precision === 'f32') {
+    const cube = m.mul(m.mul(f, f), f, 'cube');
+    correction = m.fma(cube, m.horner(f, logTail.f32), small);
+  } else {
+    // With s = f / (2 + f): log(1 + f) = 2 atanh(s) = f - f^2/2 + s (f^2/2 + s^2 P(s^2)).
+    const s = m.div(f, m.add(f, m.constant(2)), 's');
+    const z = m.mul(s, s, 'z');
+    const tail = m.fma(z, m.estrin(z, atanhTail.f64), halfSquare);
+    correction = m.fma(s, tail, small);
+  }
+  const value = m.sub(f, m.sub(halfSquare, correction));
+  return m.fma(k, m.constant(high), value);
+}
+
+function log(m: Arithmetic, x: string): string {
+  const { bias, mantissa: width } = formats[m.precision];
+  // Subnormal arguments are scaled into the normal range first.
+  const tiny = m.compare('olt', x, m.constant(2 ** (1 - bias)), 'tiny');
+  const normal = m.select(tiny, m.mul(x, m.constant(2 ** (width + 2))), x);
+  const { f, k } = split(m, normal);
+  const adjusted = m.add(k, m.select(tiny, m.constant(-(width + 2)), m.constant(0)), 'k');
+  return logSpecial(m, x, logParts(m, adjusted, f));
+}
+
+/** `value` where x is positive and finite; else the limits: log 0 = -Infinity, log of a negative number is NaN. */
+function logSpecial(m: Arithmetic, x: string, value: string): string {
+  const zero = m.constant(0);
+  const infinity = m.constant(Number.POSITIVE_INFINITY);
+  const special = m.select(
+    m.compare('oeq', x, zero),
+    m.constant(Number.NEGATIVE_INFINITY),
+    m.select(m.compare('olt', x, zero), m.constant(Number.NaN), x),
+  );
+  const isPositive = m.compare('ogt', x, zero);
+  const isFinite = m.compare('olt', x, infinity);
+  return m.select(isFinite, m.select(isPositive, value, special), special);
+}
+
+/**
+ * log(1 + x): log of u = 1 + x, with what the rounding of u lost put back. While u needs no exponent (k = 0)
+ * f is x itself; elsewhere the loss c counts as c / u, for which a rough 1 / u is enough.
+ */
+function log1p(m: Arithmetic, x: string): string {
+  const { bias, mantissa: width } = formats[m.precision];
+  const one = m.constant(1);
+  const u = m.add(one, x, 'u');
+  const { f, k, mantissa, biased } = split(m, u);
+  const larger = m.compare('ogt', x, one);
+  const lost = m.select(larger, m.sub(one, m.sub(u, x)), m.sub(x, m.sub(u, one)), 'lost');
+  // 2^-k as bits: exponents add up to the bias. Large k make it 0 or garbage of a size that does not count: cut off there.
+  const powerBits = m.integerOp(
+    'shl',
+    m.integerOp('sub', m.integerConstant(BigInt(2 * bias)), biased, 'opposite'),
+    m.integerConstant(BigInt(width)),
+    'inverseBits',
+  );
+  const inversePower = m.fromBits(powerBits, 'inversePower');
+  const inverseMantissa = m.fma(mantissa, m.constant(-1.02), m.constant(2.06), 'roughInverse');
+  const large = m.compare('ogt', u, m.constant(2 ** (width + 3)), 'large');
+  const put = m.select(large, m.constant(0), m.mul(m.mul(lost, inversePower), inverseMantissa), 'putBack');
+  const isNear = m.compare('oeq', k, m.constant(0), 'near');
+  const value = logParts(m, k, m.select(isNear, x, f, 'f'), m.select(isNear, m.constant(0), put));
+  return logSpecial(m, u, value);
+}
+
+/** log(1 + e^x) for x <= 0, or NaN; from 0 to ln 2. No exponent to take apart: y = e^x is at most 1. */
+function log1pExp(m: Arithmetic, x: string): string {
+  const { r, shifted } = reduce(m, x);
+  const scaled = scale(m, expReduced(m, r), shifted);
+  const under = m.compare('olt', x, m.constant(range[m.precision].underflow), 'under');
+  const y = m.select(under, m.constant(0), scaled, 'y');
+  // log(1 + y) = 2 atanh(s), s = y / (2 + y) <= 1/3.
+  const s = m.div(y, m.add(y, m.constant(2)), 's');
+  const z = m.mul(s, s, 'z');
+  const tail = m.polynomial(z, atanhWide[m.precision]);
+  return m.fma(m.mul(s, z), tail, m.add(s, s));
+}
+
+function logAddExp(m: Arithmetic, a: string, b: string): string {
+  const aIsHigher = m.compare('ogt', a, b);
+  const high = m.select(aIsHigher, a, b, 'high');
+  const low = m.select(aIsHigher, b, a, 'low');
+  const distance = m.sub(low, high, 'distance');
+  const sum = m.add(high, log1pExp(m, distance));
+  // The distance is NaN for equal infinities and for NaN operands; a + b is right for all of them.
+  return m.select(m.compare('uno', distance, distance), m.add(a, b), sum);
+}
+
+function softplus(m: Arithmetic, x: string): string {
+  const positive = m.select(m.compare('ogt', x, m.constant(0)), x, m.constant(0), 'positive');
+  const sum = m.add(positive, log1pExp(m, m.neg(m.abs(x))));
+  return m.select(m.compare('uno', x, x), x, sum);
+}
+
+function sigmoid(m: Arithmetic, x: string): string {
+  return m.div(m.constant(1), m.add(m.constant(1), exp(m, m.neg(x))));
+}
+
+/** t / (t + 2) with t = e^(2|x|) - 1. From some |x| on the result is 1. */
+function tanh(m: Arithmetic, x: string): string {
+  const size = m.abs(x);
+  const limit = m.constant(m.precision === 'f32' ? 10 : 20);
+  const bounded = m.select(m.compare('ogt', size, limit), limit, size);
+  const t = expm1(m, m.add(bounded, bounded));
+  return m.copysign(m.div(t, m.add(t, m.constant(2))), x);
+}

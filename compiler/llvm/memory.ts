@@ -1,0 +1,159 @@
+/**
+ * Loads and stores. The shape of the index decides: contiguous vectors where it grows by one from lane to lane (or falls
+ * by one, reversed), one scalar where it is the same in all lanes, a gather or scatter otherwise. Memory is touched only
+ * in lanes that are active and where a load's mask is true.
+ */
+
+import type { KLoad, KStore } from '../kernel/kernel.js';
+import { CompilerBug } from '../source.js';
+import { elementBytes, literal, mangled, memoryType, registerType, vectorOf } from './types.js';
+import { andMask, asVector, type KernelContext, lanesOf, type Scope, uniform, type Value, varying } from './values.js';
+
+function bufferOf(context: KernelContext, name: string) {
+  const buffer = context.buffers.get(name);
+  if (buffer === undefined) throw new CompilerBug('llvm', `buffer '${name}' is not declared`);
+  return buffer;
+}
+
+/** `index` and `mask` are the load's operands, printed already. */
+export function emitLoad(
+  context: KernelContext,
+  scope: Scope,
+  load: KLoad,
+  index: Value,
+  mask: Value | undefined,
+): Value {
+  const { writer } = context;
+  const { decl, pointer } = bufferOf(context, load.buffer);
+  const scalar = memoryType[decl.element];
+  const expected = decl.element === 'i32' ? 'index' : decl.element;
+  if (load.type !== expected) {
+    throw new CompilerBug('llvm', `load of ${load.type} from '${load.buffer}', whose elements are ${decl.element}`);
+  }
+  const bytes = elementBytes[decl.element];
+  const other = decl.element === 'i32' ? String(load.other ?? 0) : literal(decl.element, load.other ?? 0);
+
+  /** One element, or `other` where the condition is false: then its address is that of a constant instead. */
+  const loadScalar = (at: string, condition: string | undefined): string => {
+    let address = element(context, pointer, scalar, at);
+    if (condition !== undefined) {
+      const outside = writer.parts.constant(`outside.${scalar}.${load.other ?? 0}`, scalar, other);
+      address = writer.emit('address', `select i1 ${condition}, ptr ${address}, ptr ${outside}`);
+    }
+    return writer.emit(load.buffer, `load ${scalar}, ptr ${address}, align ${bytes}`);
+  };
+
+  if (index.shape === 'uniform' && (mask === undefined || mask.shape === 'uniform')) {
+    const value = loadScalar(index.text, mask?.text);
+    return uniform(load.type, decl.element === 'i32' ? writer.emit(load.buffer, `sext i32 ${value} to i64`) : value);
+  }
+
+  const { lanes } = scope;
+  const vector = vectorOf(scalar, lanes);
+  const bools = vectorOf('i1', lanes);
+  const active = andMask(context, lanes, scope.mask, mask === undefined ? undefined : asVector(context, scope, mask));
+  let value: string;
+  if (index.shape === 'uniform') {
+    const any = writer.parts.declare(`llvm.vector.reduce.or.v${lanes}i1`, 'i1', [bools]);
+    const read = loadScalar(index.text, writer.emit('any', `call i1 ${any}(${bools} ${active})`));
+    const [one, none] = [writer.splat(scalar, lanes, read), writer.splat(scalar, lanes, other)];
+    value = writer.emit(load.buffer, `select ${bools} ${active}, ${vector} ${one}, ${vector} ${none}`);
+  } else if (index.shape === 'affine' && Math.abs(index.stride) === 1) {
+    const reversed = index.stride === -1;
+    const address = element(context, pointer, scalar, lowest(context, lanes, index.text, reversed));
+    if (active === undefined) {
+      value = writer.emit(load.buffer, `load ${vector}, ptr ${address}, align ${bytes}`);
+    } else {
+      const mangle = `${mangled(scalar, lanes)}.p0`;
+      const symbol = writer.parts.declare(`llvm.masked.load.${mangle}`, vector, ['ptr', 'i32', bools, vector]);
+      const lit = reversed ? reverse(context, bools, lanes, active) : active;
+      const rest = writer.splat(scalar, lanes, other);
+      const operands = `ptr ${address}, i32 ${bytes}, ${bools} ${lit}, ${vector} ${rest}`;
+      value = writer.emit(load.buffer, `call ${vector} ${symbol}(${operands})`);
+    }
+    if (reversed) value = reverse(context, vector, lanes, value);
+  } else {
+    const pointers = vectorOf('ptr', lanes);
+    const addresses = elements(context, scope, pointer, scalar, index);
+    const mangle = `${mangled(scalar, lanes)}.v${lanes}p0`;
+    const symbol = writer.parts.declare(`llvm.masked.gather.${mangle}`, vector, [pointers, 'i32', bools, vector]);
+    const lit = active ?? writer.splat('i1', lanes, 'true');
+    const rest = writer.splat(scalar, lanes, other);
+    const operands = `${pointers} ${addresses}, i32 ${bytes}, ${bools} ${lit}, ${vector} ${rest}`;
+    value = writer.emit(load.buffer, `call ${vector} ${symbol}(${operands})`);
+  }
+  if (decl.element === 'i32') value = writer.emit(load.buffer, `sext ${vector} ${value} to ${vectorOf('i64', lanes)}`);
+  return varying(load.type, value);
+}
+
+/** `index` and `value` are the store's operands, printed already. */
+export function emitStore(context: KernelContext, scope: Scope, store: KStore, index: Value, stored: Value): void {
+  const { writer } = context;
+  const { decl, pointer } = bufferOf(context, store.buffer);
+  const { lanes } = scope;
+  const scalar = memoryType[decl.element];
+  const expected = decl.element === 'i32' ? 'index' : decl.element;
+  if (stored.type !== expected) {
+    throw new CompilerBug('llvm', `store of ${stored.type} to '${store.buffer}', whose elements are ${decl.element}`);
+  }
+  const bytes = elementBytes[decl.element];
+  const vector = vectorOf(scalar, lanes);
+  const bools = vectorOf('i1', lanes);
+  let value = asVector(context, scope, stored);
+  if (decl.element === 'i32') {
+    value = writer.emit('narrow', `trunc ${vectorOf(registerType.index, lanes)} ${value} to ${vector}`);
+  }
+  if (lanes === 0) {
+    const address = element(context, pointer, scalar, index.text);
+    writer.run(`store ${scalar} ${value}, ptr ${address}, align ${bytes}`);
+  } else if (index.shape === 'affine' && Math.abs(index.stride) === 1) {
+    const reversed = index.stride === -1;
+    const address = element(context, pointer, scalar, lowest(context, lanes, index.text, reversed));
+    if (reversed) value = reverse(context, vector, lanes, value);
+    if (scope.mask !== undefined) {
+      const mangle = `${mangled(scalar, lanes)}.p0`;
+      const symbol = writer.parts.declare(`llvm.masked.store.${mangle}`, 'void', [vector, 'ptr', 'i32', bools]);
+      const lit = reversed ? reverse(context, bools, lanes, scope.mask) : scope.mask;
+      writer.run(`call void ${symbol}(${vector} ${value}, ptr ${address}, i32 ${bytes}, ${bools} ${lit})`);
+    } else if (store.streaming && !reversed && scope.streamAligned === store.buffer) {
+      writer.run(`store ${vector} ${value}, ptr ${address}, align ${lanes * bytes}, !nontemporal !0`);
+      context.streams = true;
+    } else {
+      writer.run(`store ${vector} ${value}, ptr ${address}, align ${bytes}`);
+    }
+  } else {
+    // Where several lanes store to one address, the last one's value stays.
+    const pointers = vectorOf('ptr', lanes);
+    const addresses = elements(context, scope, pointer, scalar, index);
+    const mangle = `${mangled(scalar, lanes)}.v${lanes}p0`;
+    const symbol = writer.parts.declare(`llvm.masked.scatter.${mangle}`, 'void', [vector, pointers, 'i32', bools]);
+    const lit = scope.mask ?? writer.splat('i1', lanes, 'true');
+    writer.run(`call void ${symbol}(${vector} ${value}, ${pointers} ${addresses}, i32 ${bytes}, ${bools} ${lit})`);
+  }
+}
+
+/** Address of one element. Not `inbounds`: the index may be outside where a mask is false. */
+export function element(context: KernelContext, pointer: string, scalar: string, index: string): string {
+  return context.writer.emit('at', `getelementptr ${scalar}, ptr ${pointer}, i64 ${index}`);
+}
+
+function elements(context: KernelContext, scope: Scope, pointer: string, scalar: string, index: Value): string {
+  const indices = asVector(context, scope, index);
+  return context.writer.emit(
+    'at',
+    `getelementptr ${scalar}, ptr ${pointer}, ${vectorOf('i64', scope.lanes)} ${indices}`,
+  );
+}
+
+/** Index of the lowest of the addresses of a contiguous vector. */
+function lowest(context: KernelContext, lanes: number, first: string, reversed: boolean): string {
+  return reversed ? context.writer.emit('lowest', `sub nsw i64 ${first}, ${lanes - 1}`) : first;
+}
+
+function reverse(context: KernelContext, vector: string, lanes: number, value: string): string {
+  const order = lanesOf('i32', lanes, (lane) => String(lanes - 1 - lane));
+  return context.writer.emit(
+    'reversed',
+    `shufflevector ${vector} ${value}, ${vector} poison, ${vectorOf('i32', lanes)} ${order}`,
+  );
+}
