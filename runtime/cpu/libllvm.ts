@@ -244,9 +244,9 @@ export function installHint(platform: NodeJS.Platform = process.platform, osRele
   }
   const ids = [...release.matchAll(/^ID(?:_LIKE)?="?([^"\n]*)"?$/gm)].flatMap((match) => (match[1] ?? '').split(' '));
   const id = (name: string) => ids.includes(name);
-  // Ubuntu 22.04 has 15, 24.04 and its successors 18.
-  const year = Number.parseInt(/^VERSION_ID="?(\d+)/m.exec(release)?.[1] ?? '24', 10);
-  if (id('ubuntu')) return `sudo apt-get install ${year < 24 ? 'libllvm15' : 'libllvm18'}`;
+  // Ubuntu 22.04 has 15, 24.04 and its successors 18. Its derivatives number themselves, and go with the newer.
+  const old = /^ID="?ubuntu/m.test(release) && /^VERSION_ID="?2[0-3]/m.test(release);
+  if (id('ubuntu')) return `sudo apt-get install ${old ? 'libllvm15' : 'libllvm18'}`;
   if (id('debian')) return 'sudo apt-get install libllvm19';
   if (id('fedora') || id('rhel')) return 'sudo dnf install llvm-libs';
   if (id('arch')) return 'sudo pacman -S llvm-libs';
