@@ -1,0 +1,183 @@
+/**
+ * What the loss module asks of a device, and the list of devices there are.
+ *
+ * The loss module checks and converts arguments, resolves parameters, chooses the reduction's factors and
+ * decides what an impossible sample costs. A device only turns a checked `Batch` into costs and gradients.
+ */
+import { describe, didYouMean, InputError, listOf, TrellisError } from './errors.js';
+import type { SpecSignature } from './signature.js';
+import type { RealArray } from './tensor.js';
+
+/**
+ * What one built kernel serves. Sizes that all utterances share are compiled in; lengths, the padded sizes
+ * of what varies, the batch size and parameters are not, so they never make a new class.
+ */
+export interface ShapeClass {
+  /** Sizes compiled in, e.g. { V: 1024 }. */
+  readonly sizes: Readonly<Record<string, number>>;
+  /** False: score only. */
+  readonly gradients: boolean;
+  /** For people and as a cache key: 'V=1024 gradients', 'V=1024 score'. */
+  readonly key: string;
+}
+
+/** One checked call. Inputs are never written to, unless an output is the same array. */
+export interface Batch {
+  /** Batch size, at least 1. */
+  readonly B: number;
+  /** Every size as the padded tensors hold it: T and U are the largest that fit ('T_max', 'U_max' to kernels), V is V. */
+  readonly sizes: Readonly<Record<string, number>>;
+  /** Padded shapes of the inputs, batch first. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
+  /**
+   * Dense, row-major. Real inputs: Float32Array, or on a device whose `reals` is 'f64' possibly Float64Array; they may be views into
+   * larger buffers (mind byteOffset), and their padding may hold anything, NaN included. Int inputs: fresh Int32Array
+   * with valid values, 0 in the padding.
+   */
+  readonly inputs: Readonly<Record<string, RealArray | Int32Array>>;
+  /** By argument name ('actLens'); [B]. */
+  readonly lengths: Readonly<Record<string, Int32Array>>;
+  /** Every parameter of the spec; int ones are within their range (a negative index has been resolved). */
+  readonly params: Readonly<Record<string, number>>;
+  /** [B]. The finished gradient of sample b, after the spec's own clamp, is multiplied by gradScale[b] as it is written. */
+  readonly gradScale: Float64Array;
+  readonly out: {
+    /** [B]. +Infinity where there is no path, NaN where the input has one. */
+    readonly loss: Float64Array;
+    /**
+     * By input name, in the input's padded shape; absent for score only. Every element is to be written, padding with 0. One may be the very
+     * array of its input (in place): then a cell of the input must have been read before it is written, within its sample.
+     */
+    readonly gradients?: Readonly<Record<string, RealArray>>;
+  };
+  /** Upper limit of threads; undefined: all cores. */
+  readonly threads: number | undefined;
+  /** Rejects with signal.reason soon after it is aborted. Once `run` has rejected, the device no longer touches the batch's arrays. */
+  readonly signal: AbortSignal | undefined;
+}
+
+/** A built kernel for one shape class. Several runs may be in flight at once; two runs of equal batches are bit-identical. */
+export interface Runner {
+  /** 'disk': the compiler did not run. 'compiled': it did. */
+  readonly source: 'compiled' | 'disk';
+  /** Without blocking the event loop for longer than one piece of work. */
+  run(batch: Batch): Promise<void>;
+  /** Absent where a device cannot wait for its result (a GPU). */
+  runSync?(batch: Batch): void;
+}
+
+/** A spec as one device has read it. */
+export interface DeviceSpec {
+  readonly signature: SpecSignature;
+  /** Builds, or loads from disk, the kernel for a shape class. The caller keeps what it gets and never asks for the same class twice at once. */
+  prepare(shapeClass: ShapeClass): Promise<Runner>;
+  prepareSync?(shapeClass: ShapeClass): Runner;
+}
+
+export interface DeviceOptions {
+  /** Folder for compiled objects; false: none; undefined: the user's cache folder. */
+  readonly cacheDir: string | false | undefined;
+  /** One line for the user, on stderr. */
+  readonly notice: (line: string) => void;
+}
+
+export interface Device {
+  readonly name: string;
+  /** What real inputs may be, and what gradients are when the caller gives no array. */
+  readonly reals: 'f32' | 'f64';
+  /** Reads a spec file. @throws SpecError for a mistake in it. */
+  open(file: string, options: DeviceOptions): Promise<DeviceSpec>;
+  openSync?(file: string, options: DeviceOptions): DeviceSpec;
+}
+
+/** How to get a device. Both throw a TrellisError 'device-unavailable' that says what this machine lacks. */
+export interface DeviceFactory {
+  load(): Promise<Device>;
+  /** Absent where loading cannot be synchronous. */
+  loadSync?(): Device;
+}
+
+const factories = new Map<string, DeviceFactory>();
+const loaded = new Map<string, Device>();
+
+/** Adds a device, or replaces the one of that name. */
+export function registerDevice(name: string, factory: DeviceFactory): void {
+  factories.set(name, factory);
+  loaded.delete(name);
+}
+
+/** 'auto' and the registered devices. */
+export const deviceNames = (): string[] => ['auto', ...factories.keys()];
+
+/** @throws InputError for a device there is none of, listing those there are. */
+export function checkDeviceName(name: unknown): asserts name is string {
+  if (typeof name === 'string' && deviceNames().includes(name)) return;
+  const problem =
+    name === 'webgpu'
+      ? 'is "webgpu", which this version does not have'
+      : `is ${describe(name)}${typeof name === 'string' ? didYouMean(name, deviceNames()) : ''}`;
+  throw new InputError({ code: 'option', argument: 'device', problem, value: name, allowed: listOf(deviceNames()) });
+}
+
+/** 'auto' prefers the first of these that this machine can run. */
+const preference = ['cpu', 'reference'] as const;
+let fallbackSaid = false;
+
+function afterFailure(name: string, error: unknown, notice: DeviceOptions['notice']): void {
+  if (!(error instanceof TrellisError && error.code === 'device-unavailable')) throw error;
+  if (fallbackSaid) return;
+  fallbackSaid = true; // once per process
+  notice(`trellis: the ${name} device is not available (${error.message}); using the slow float64 reference device`);
+}
+
+/**
+ * @throws TrellisError 'device-unavailable' when the machine lacks what the device needs ('auto' then takes the
+ *   reference device, and says so in one line)
+ */
+export async function loadDevice(name: string, notice: DeviceOptions['notice']): Promise<Device> {
+  if (name !== 'auto') {
+    const known = loaded.get(name);
+    if (known !== undefined) return known;
+    const device = await factoryOf(name).load();
+    loaded.set(name, device);
+    return device;
+  }
+  for (const choice of preference.slice(0, -1)) {
+    try {
+      return await loadDevice(choice, notice);
+    } catch (error) {
+      afterFailure(choice, error, notice);
+    }
+  }
+  return loadDevice('reference', notice);
+}
+
+/** As `loadDevice`, for `forwardSync`. @throws TrellisError 'not-supported' for a device that has to be loaded asynchronously first. */
+export function loadDeviceSync(name: string, notice: DeviceOptions['notice']): Device {
+  if (name !== 'auto') {
+    const known = loaded.get(name);
+    if (known !== undefined) return known;
+    const { loadSync } = factoryOf(name);
+    if (loadSync === undefined) throw notReady(name);
+    const device = loadSync();
+    loaded.set(name, device);
+    return device;
+  }
+  for (const choice of preference.slice(0, -1)) {
+    try {
+      return loadDeviceSync(choice, notice);
+    } catch (error) {
+      afterFailure(choice, error, notice);
+    }
+  }
+  return loadDeviceSync('reference', notice);
+}
+
+/** What to say when something cannot be done before `ready()`. */
+export const notReady = (name: string): TrellisError =>
+  new TrellisError('not-supported', `the ${name} device has to be made ready first: await loss.ready() once, then call forwardSync`);
+
+function factoryOf(name: string): DeviceFactory {
+  checkDeviceName(name);
+  return factories.get(name) as DeviceFactory;
+}

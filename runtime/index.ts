@@ -1,0 +1,28 @@
+/**
+ * trellis-jit: transducer losses written as equations, compiled to native code.
+ *
+ * `RNNTLoss` and `rnntLoss` are the RNN-T loss; `loadLoss` runs any spec.
+ */
+import './devices.js';
+
+export { SpecError } from '../compiler/source.js';
+export type { CacheEntry, CacheStats } from './cache.js';
+export {
+  type Batch,
+  type Device,
+  type DeviceFactory,
+  type DeviceOptions,
+  type DeviceSpec,
+  deviceNames,
+  type Runner,
+  registerDevice,
+  type ShapeClass,
+} from './device.js';
+export { type ErrorCode, InputError, TrellisError } from './errors.js';
+export { Loss, type LossArgument, type LossResult, loadLoss, type TensorBundle } from './loss.js';
+export type { CallOptions, CommonOptions, DeviceChoice, Infeasible, LossOptions } from './options.js';
+export { type Reduction, reductionNames } from './reduction.js';
+export { RNNTLoss, type RNNTLossOptions, rnntLoss } from './rnnt-loss.js';
+export type { SpecSignature } from './signature.js';
+export { findSpec, listSpecs, type SpecInfo } from './specs.js';
+export type { NestedNumbers, RealArray, Tensor, TensorLike, TypedArray } from './tensor.js';

@@ -1,0 +1,297 @@
+/**
+ * Losses as callers use them: checks one call, runs it on a device, and turns costs [B] into a result.
+ * What is the same on every device is here: reductions, and what a sample without a path costs.
+ */
+import { type CacheStats, shapeClassOf } from './cache.js';
+import type { Batch, ShapeClass } from './device.js';
+import { describe, didYouMean, InputError, listOf, throwIfAborted, TrellisError } from './errors.js';
+import { type OpenSpec, SpecKernels } from './kernels.js';
+import { type CallOptions, checkCall, checkOptionNames, checkParamsObject, checkSettings, commonNames, type LossOptions, type Settings } from './options.js';
+import { chooseOutputs } from './outputs.js';
+import { checkParamNames, type ParamValues, resolveParams } from './params.js';
+import { reduceCosts, reductionFactors } from './reduction.js';
+import type { SpecSignature } from './signature.js';
+import { findSpec } from './specs.js';
+import type { RealArray, Tensor, TensorLike } from './tensor.js';
+import { checkLengths, checkShapes, convertInputs } from './validate.js';
+
+/** All tensors of a call by name. A length left out means that every utterance fills its padded size. */
+export type TensorBundle = Readonly<Record<string, TensorLike>>;
+
+/** What a call may be given: tensors in the spec's order (inputs, then lengths) or a bundle of them; then call options. */
+export type LossArgument = TensorLike | TensorBundle | CallOptions | undefined;
+
+export interface LossResult {
+  /** Shape [], or the costs themselves for reduction 'none'. */
+  readonly loss: Tensor<Float64Array>;
+  /** [B], before reduction. +Infinity for a sample without a path (0 with infeasible: 'zero'). */
+  readonly costs: Tensor<Float64Array>;
+  /** The gradient of `loss` with respect to the one input that has a gradient; null for score only, or where several inputs have one. */
+  readonly grads: Tensor<RealArray> | null;
+  /** The gradients by input name, in the inputs' padded shapes; empty for score only. */
+  readonly gradients: Readonly<Record<string, Tensor<RealArray>>>;
+  readonly device: string;
+  /** Time the device ran, without compiling and checking. */
+  readonly milliseconds: number;
+  /** What the kernel that ran is compiled for; see `cache.entries`. */
+  readonly shapeClass: string;
+}
+
+/** One run of a kernel, and what to look at when it is done. */
+interface Step {
+  readonly shapeClass: ShapeClass;
+  readonly batch: Batch;
+}
+
+interface Plan {
+  readonly steps: readonly Step[];
+  readonly signal: AbortSignal | undefined;
+  /** After each step; throws for what the caller wanted as an error. */
+  check(step: Step): void;
+  result(milliseconds: number): LossResult;
+}
+
+export class Loss {
+  readonly #kernels: SpecKernels;
+  readonly #settings: Settings;
+  readonly #params: ParamValues;
+
+  /** Made by `loadLoss`, and by `RNNTLoss`. */
+  protected constructor(kernels: SpecKernels, settings: Settings, params: ParamValues) {
+    this.#kernels = kernels;
+    this.#settings = settings;
+    this.#params = params;
+  }
+
+  /**
+   * Loads a spec.
+   * @throws InputError for an unknown spec or option, SpecError for a mistake in the spec, TrellisError when the device is not available
+   */
+  static async load(spec: string | URL, options?: LossOptions): Promise<Loss> {
+    const checked = checkOptionNames('options', options, [...commonNames, 'params']);
+    const settings = checkSettings(checked);
+    const params = checkParamsObject(checked.params);
+    const loss = new Loss(new SpecKernels(findSpec(spec), settings.device, settings), settings, params);
+    return loss.ready();
+  }
+
+  /**
+   * Loads the device and reads the spec, which the first `forward` would do otherwise. After it `signature` is known.
+   * @throws SpecError, TrellisError
+   */
+  async ready(): Promise<this> {
+    this.#checkSpec(await this.#kernels.open());
+    return this;
+  }
+
+  /** Hits, misses, build times and shape classes so far: a snapshot. */
+  get cache(): CacheStats {
+    return this.#kernels.cache.stats;
+  }
+
+  /** Names, shapes and parameters of the spec. @throws TrellisError before the loss is ready. */
+  get signature(): SpecSignature {
+    const { opened } = this.#kernels;
+    if (opened === undefined) {
+      throw new TrellisError('not-supported', 'the spec has not been read yet: await loss.ready() first');
+    }
+    return opened.spec.signature;
+  }
+
+  /**
+   * Costs, loss and gradients of a batch; never blocks the event loop. Tensors must not be changed before it settles.
+   * @param args the spec's inputs in order, then its lengths, or one object with all of them by name; then perhaps `CallOptions`
+   * @returns the loss with its gradients; two runs on one device agree in every bit
+   * @throws InputError for arguments that cannot be used, before any kernel runs; signal.reason when aborted; SpecError, TrellisError
+   */
+  async forward(...args: LossArgument[]): Promise<LossResult> {
+    const open = await this.#kernels.open();
+    this.#checkSpec(open);
+    const plan = this.#plan(open, args);
+    let milliseconds = 0;
+    for (const step of plan.steps) {
+      const runner = await this.#kernels.runner(open, step.shapeClass);
+      throwIfAborted(plan.signal);
+      const start = performance.now();
+      await runner.run(step.batch);
+      milliseconds += performance.now() - start;
+      throwIfAborted(plan.signal);
+      plan.check(step);
+    }
+    return plan.result(milliseconds);
+  }
+
+  /**
+   * As `forward`, but returns when the result is there.
+   * @throws as `forward`, and TrellisError 'not-supported' on devices that cannot wait
+   */
+  forwardSync(...args: LossArgument[]): LossResult {
+    const open = this.#kernels.openSync();
+    this.#checkSpec(open);
+    const plan = this.#plan(open, args);
+    let milliseconds = 0;
+    for (const step of plan.steps) {
+      const runner = this.#kernels.runnerSync(open, step.shapeClass);
+      if (runner.runSync === undefined) {
+        throw new TrellisError('not-supported', `the ${open.device.name} device has no forwardSync; use await loss.forward(...)`);
+      }
+      const start = performance.now();
+      runner.runSync(step.batch);
+      milliseconds += performance.now() - start;
+      plan.check(step);
+    }
+    return plan.result(milliseconds);
+  }
+
+  /** A look at the checked values of a call, for losses that ask more of them than their spec says. */
+  protected checkValues(_batch: Batch): void {}
+
+  #checkSpec({ spec: { signature } }: OpenSpec): void {
+    checkParamNames(signature, this.#params);
+    if (this.#settings.reduction === 'mean_volume' && targetLengths(signature) === undefined) {
+      throw new InputError({
+        code: 'option',
+        argument: 'reduction',
+        problem: `is "mean_volume", but ${signature.name} has no input of ints whose lengths could be the volume`,
+        value: 'mean_volume',
+        allowed: 'none, sum, mean or mean_batch',
+      });
+    }
+  }
+
+  /** Everything up to the first kernel; nothing of the caller's has been written to when it throws. */
+  #plan({ device, spec: { signature } }: OpenSpec, args: readonly LossArgument[]): Plan {
+    const { reduction, infeasible, threads } = this.#settings;
+    const { tensors, options } = splitArguments(signature, args);
+    const call = checkCall(options);
+    throwIfAborted(call.signal);
+    const shapes = checkShapes(signature, tensors);
+    const { B, sizes } = shapes;
+    const lengths = checkLengths(signature, tensors, shapes);
+    const params = resolveParams(signature, { ...this.#params, ...call.params }, sizes);
+    const inputs = convertInputs(signature, shapes, lengths, params, device.reals);
+    const { gradients, borrowed } = chooseOutputs(signature, shapes, call.grads, device.reals);
+    const target = targetLengths(signature);
+    const targets = target === undefined ? undefined : lengths[target];
+    const costs = new Float64Array(B);
+    const shared = {
+      B,
+      sizes,
+      shapes: Object.fromEntries(Object.entries(shapes.raw).map(([name, { shape }]) => [name, shape])),
+      inputs,
+      lengths,
+      params,
+      gradScale: reductionFactors(reduction, B, targets),
+      threads,
+      signal: call.signal,
+    };
+    const scored: Step = {
+      shapeClass: shapeClassOf(signature, sizes, false),
+      batch: { ...shared, out: { loss: costs } },
+    };
+    this.checkValues(scored.batch);
+    const full: Step | undefined = gradients && {
+      shapeClass: shapeClassOf(signature, sizes, true),
+      batch: { ...shared, out: { loss: costs, gradients } },
+    };
+    // Who wants an error for an impossible sample gets it before their array is written to, at the price of scoring first.
+    const steps = full === undefined ? [scored] : infeasible === 'error' && borrowed ? [scored, full] : [full];
+    return {
+      steps,
+      signal: call.signal,
+      check: () => {
+        if (infeasible === 'error') refuseInfeasible(signature, costs, lengths);
+      },
+      result: (milliseconds) => {
+        if (infeasible === 'zero') for (let b = 0; b < B; b++) if (costs[b] === Number.POSITIVE_INFINITY) costs[b] = 0;
+        const costTensor = { data: costs, shape: [B] };
+        const tensorsOut = Object.entries(gradients ?? {}).map(([name, data]) => [name, { data, shape: [...(shared.shapes[name] ?? [])] }] as const);
+        const [only, ...others] = tensorsOut;
+        return {
+          loss: reduction === 'none' ? costTensor : { data: Float64Array.of(reduceCosts(reduction, costs, targets)), shape: [] },
+          costs: costTensor,
+          grads: only !== undefined && others.length === 0 ? only[1] : null,
+          gradients: Object.fromEntries(tensorsOut),
+          device: device.name,
+          milliseconds,
+          shapeClass: (steps[steps.length - 1] as Step).shapeClass.key,
+        };
+      },
+    };
+  }
+}
+
+/**
+ * Loads a loss from a spec: a shipped one by name, or anybody's by path.
+ * @throws InputError for an unknown spec or option, SpecError for a mistake in the spec, TrellisError when the device is not available
+ */
+export const loadLoss = (specNameOrPath: string | URL, options?: LossOptions): Promise<Loss> => Loss.load(specNameOrPath, options);
+
+/** The length argument that counts targets: that of the first int input with an axis that varies between utterances. */
+function targetLengths(signature: SpecSignature): string | undefined {
+  for (const input of signature.inputs) {
+    if (input.element !== 'i32') continue;
+    for (const dim of input.dims) {
+      const decl = signature.lengths.find(({ size }) => dim.terms[size] !== undefined);
+      if (decl !== undefined) return decl.argument;
+    }
+  }
+  return undefined;
+}
+
+function refuseInfeasible(signature: SpecSignature, costs: Float64Array, lengths: Batch['lengths']): void {
+  const hopeless = [...costs.keys()].filter((b) => costs[b] === Number.POSITIVE_INFINITY);
+  const [b, ...others] = hopeless;
+  if (b === undefined) return;
+  const own = signature.lengths.map(({ argument }) => `${argument}[${b}] = ${lengths[argument]?.[b]}`).join(', ');
+  const more = others.length === 0 ? '' : ` (also sample${others.length > 1 ? 's' : ''} ${listOf(others.map(String), 'and')})`;
+  throw new InputError({
+    code: 'infeasible',
+    argument: 'sample',
+    index: [b],
+    problem: `has no possible path: ${own}${more}`,
+    value: Number.POSITIVE_INFINITY,
+    allowed: "samples with at least one path of non-zero probability; infeasible: 'inf' or 'zero' accepts them",
+  });
+}
+
+/** True for `{ acts, labels, ... }`, as against a tensor. */
+function isBundle(value: unknown): value is TensorBundle {
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) return false;
+  return !('data' in value || 'shape' in value);
+}
+
+function splitArguments(
+  signature: SpecSignature,
+  args: readonly LossArgument[],
+): { tensors: Readonly<Record<string, unknown>>; options: unknown } {
+  const names = [...signature.inputs.map(({ name }) => name), ...signature.lengths.map(({ argument }) => argument)];
+  const [first, ...rest] = args;
+  const bundled = isBundle(first);
+  const most = bundled ? 2 : names.length + 1;
+  if (args.length > most) {
+    const expected = bundled ? 'an object of tensors' : listOf(names, 'and');
+    throw new InputError({
+      code: 'type',
+      argument: 'arguments',
+      problem: `are ${args.length}; the last is ${describe(args[args.length - 1])}`,
+      value: args.length,
+      allowed: `${expected}, then call options`,
+    });
+  }
+  if (!bundled) {
+    // A missing argument is undefined here, and refused by name; it does not mean "full length".
+    return { tensors: Object.fromEntries(names.map((name, n) => [name, args[n]])), options: args[names.length] };
+  }
+  for (const name of Object.keys(first)) {
+    if (names.includes(name)) continue;
+    throw new InputError({
+      code: 'option',
+      argument: name,
+      problem: `is not an input of ${signature.name}${didYouMean(name, names)}`,
+      value: (first as TensorBundle)[name],
+      allowed: listOf(names, 'and'),
+    });
+  }
+  return { tensors: first, options: rest[0] };
+}

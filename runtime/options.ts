@@ -1,0 +1,125 @@
+/** Options of losses and of calls: which there are, and what each takes. */
+import { checkDeviceName } from './device.js';
+import { describe, didYouMean, InputError, listOf } from './errors.js';
+import type { ParamValues } from './params.js';
+import { checkReduction, type Reduction } from './reduction.js';
+
+export type DeviceChoice = 'auto' | 'cpu' | 'webgpu' | 'reference';
+
+/**
+ * What a sample without any possible path costs: +Infinity, 0, or an error that names it. Its gradient is zero in any case.
+ */
+export type Infeasible = 'inf' | 'zero' | 'error';
+const infeasibleNames = ['inf', 'zero', 'error'] as const;
+
+/** Options that every loss takes. */
+export interface CommonOptions {
+  /** Default 'auto': the CPU where libLLVM is found, else the reference, saying so in one line on stderr. */
+  readonly device?: DeviceChoice;
+  /** Default 'mean'. */
+  readonly reduction?: Reduction;
+  /** Default 'inf'. */
+  readonly infeasible?: Infeasible;
+  /** Upper limit of threads, at least 1. Default: all cores. Results do not depend on it. */
+  readonly threads?: number;
+  /** Folder for compiled objects, or false for none. Default: the user's cache folder. */
+  readonly cacheDir?: string | false;
+}
+
+export interface LossOptions extends CommonOptions {
+  /** Values for the spec's parameters, by name; the others have the spec's defaults. */
+  readonly params?: ParamValues;
+}
+
+export interface CallOptions {
+  /**
+   * true (default): gradients in new arrays. false: score only. A Float32Array: where to write the gradient, as many elements as the input
+   * has. 'in-place': over the input itself.
+   */
+  readonly grads?: boolean | Float32Array | 'in-place';
+  /** Aborting rejects with the signal's reason; the loss stays usable. What an output array then holds is not specified. */
+  readonly signal?: AbortSignal;
+  /** Parameters for this call only. */
+  readonly params?: ParamValues;
+}
+
+/** Checked options with their defaults. */
+export interface Settings {
+  readonly device: string;
+  readonly reduction: Reduction;
+  readonly infeasible: Infeasible;
+  readonly threads: number | undefined;
+  readonly cacheDir: string | false | undefined;
+}
+
+export const commonNames = ['device', 'reduction', 'infeasible', 'threads', 'cacheDir'] as const;
+export const callNames = ['grads', 'signal', 'params'] as const;
+
+const refuse = (argument: string, value: unknown, allowed: string): InputError =>
+  new InputError({ code: 'option', argument, problem: `is ${describe(value)}`, value, allowed });
+
+/**
+ * The options as an object whose keys are all known.
+ * @param what where the options were given, for the message
+ * @throws InputError naming the option, with a near name where there is one
+ */
+export function checkOptionNames(what: string, options: unknown, names: readonly string[]): Readonly<Record<string, unknown>> {
+  if (options === undefined) return {};
+  if (typeof options !== 'object' || options === null || Array.isArray(options) || ArrayBuffer.isView(options)) {
+    throw new InputError({ code: 'type', argument: what, problem: `is ${describe(options)}`, value: options, allowed: 'an object' });
+  }
+  for (const name of Object.keys(options)) {
+    if (names.includes(name)) continue;
+    throw new InputError({
+      code: 'option',
+      argument: name,
+      problem: `is not an option${didYouMean(name, names)}`,
+      value: (options as Record<string, unknown>)[name],
+      allowed: listOf(names),
+    });
+  }
+  return options as Record<string, unknown>;
+}
+
+/** @throws InputError */
+export function checkSettings(options: Readonly<Record<string, unknown>>): Settings {
+  const { device = 'auto', reduction = 'mean', infeasible = 'inf', threads, cacheDir } = options;
+  checkDeviceName(device);
+  checkReduction(reduction);
+  if (!(infeasibleNames as readonly unknown[]).includes(infeasible)) {
+    throw refuse('infeasible', infeasible, listOf(infeasibleNames));
+  }
+  if (threads !== undefined && !(typeof threads === 'number' && Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
+    throw refuse('threads', threads, 'integers from 1 to 1024');
+  }
+  if (cacheDir !== undefined && cacheDir !== false && !(typeof cacheDir === 'string' && cacheDir !== '')) {
+    throw refuse('cacheDir', cacheDir, 'the path of a folder, or false');
+  }
+  return { device, reduction, infeasible: infeasible as Infeasible, threads, cacheDir };
+}
+
+/** @throws InputError when `params` is given and is not an object. Names and values are checked against the spec later. */
+export function checkParamsObject(params: unknown): ParamValues {
+  if (params === undefined) return {};
+  if (typeof params !== 'object' || params === null || Array.isArray(params)) {
+    throw refuse('params', params, 'an object of numbers by parameter name');
+  }
+  return params as ParamValues;
+}
+
+/** @throws InputError */
+export function checkCall(options: unknown, names: readonly string[] = callNames): CallOptions {
+  const { grads = true, signal, params } = checkOptionNames('call options', options, names);
+  const isArray = Object.prototype.toString.call(grads) === '[object Float32Array]';
+  if (typeof grads !== 'boolean' && grads !== 'in-place' && !isArray) {
+    throw refuse('grads', grads, "true, false, a Float32Array to write to, or 'in-place'");
+  }
+  if (signal !== undefined && !(typeof signal === 'object' && signal !== null && 'aborted' in signal && 'addEventListener' in signal)) {
+    throw refuse('signal', signal, 'an AbortSignal');
+  }
+  return {
+    grads: grads as boolean | Float32Array | 'in-place',
+    params: checkParamsObject(params),
+    ...(signal === undefined ? {} : { signal: signal as AbortSignal }),
+  };
+}

@@ -1,0 +1,75 @@
+/** Finds specs: the shipped ones by name, anybody's by path. */
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, didYouMean, InputError, listOf } from './errors.js';
+import { loadDefinition } from './reference/load.js';
+
+export interface SpecInfo {
+  readonly name: string;
+  /** Absolute path of its source. */
+  readonly path: string;
+  /** One line from its header. */
+  readonly doc: string;
+}
+
+/** The package's own folder: sources run from runtime/, the built package from dist/runtime/. */
+export const packageRoot: string = (() => {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
+  return folder;
+})();
+
+const specsFolder = join(packageRoot, 'specs');
+
+function shippedNames(): string[] {
+  return readdirSync(specsFolder)
+    .filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts'))
+    .map((file) => file.slice(0, -'.ts'.length))
+    .sort();
+}
+
+/** The specs that come with the package. They are run, as TypeScript, to read their headers. */
+export function listSpecs(): SpecInfo[] {
+  return shippedNames().map((name) => {
+    const path = join(specsFolder, `${name}.ts`);
+    return { name, path, doc: loadDefinition(path).doc };
+  });
+}
+
+/**
+ * The absolute path of a spec.
+ * @param nameOrPath the name of a shipped spec ('rnnt'), or a path to a TypeScript file relative to the working folder, or a file: URL
+ * @throws InputError when there is none, listing the shipped names
+ */
+export function findSpec(nameOrPath: unknown): string {
+  const given = nameOrPath instanceof URL ? nameOrPath.href : nameOrPath;
+  if (typeof given !== 'string' || given === '') {
+    throw new InputError({
+      code: 'type',
+      argument: 'spec',
+      problem: `is ${describe(nameOrPath)}`,
+      value: nameOrPath,
+      allowed: 'the name of a spec, or the path of a TypeScript file',
+    });
+  }
+  const path = given.startsWith('file:') ? fileURLToPath(given) : resolve(given);
+  const isName = /^[\w-]+$/.test(given);
+  if (isName) {
+    const shipped = join(specsFolder, `${given}.ts`);
+    if (existsSync(shipped)) return shipped;
+  } else if (existsSync(path)) {
+    if (statSync(path).isFile()) return path;
+    throw new InputError({ code: 'spec', argument: 'spec', problem: `${path} is a folder`, value: given, allowed: 'a TypeScript file' });
+  }
+  const names = shippedNames();
+  throw new InputError({
+    code: 'spec',
+    argument: 'spec',
+    problem: isName
+      ? `${describe(given)} is not a shipped spec${didYouMean(given, names)}`
+      : `${describe(given)} is not a file (looked for ${path})`,
+    value: given,
+    allowed: `${listOf(names)}, or the path of a TypeScript file`,
+  });
+}
