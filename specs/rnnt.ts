@@ -16,20 +16,7 @@
  *
  * which for lambda > 0 is, as FastEmit means it, the gradient of no scalar.
  */
-import {
-  defineLoss,
-  exp,
-  type Field2,
-  f32,
-  field,
-  i32,
-  logAddExp,
-  logSumExp,
-  logZero,
-  max,
-  min,
-  recurrence,
-} from 'trellis-jit/dsl';
+import { defineLoss, exp, type Field2, f32, field, i32, logAddExp, logSumExp, recurrence } from 'trellis-jit/dsl';
 
 export default defineLoss(
   {
@@ -41,7 +28,7 @@ export default defineLoss(
   ({ acts, labels, T, U, V, blank, fastemitLambda, clamp }) => {
     const logZ = field([T, U + 1], (t, u) => logSumExp(V, (v) => acts(t, u, v)));
     // A symbol of logit log 0 is impossible even in a row of nothing else, where the softmax would be 0 / 0.
-    const normalise = (logit: number, z: number) => (logit === logZero ? logZero : logit - z);
+    const normalise = (logit: number, z: number) => (logit === -Infinity ? -Infinity : logit - z);
     const stay = field([T, U + 1], (t, u) => normalise(acts(t, u, blank), logZ(t, u)));
     const emit = field([T, U], (t, u) => normalise(acts(t, u, labels(u)), logZ(t, u)));
 
@@ -54,7 +41,7 @@ export default defineLoss(
     const logLik = beta(0, 0);
 
     // At most 1: at logits near the limits of float32 the four terms do not cancel exactly.
-    const posterior = (logWeight: number) => exp(min(0, logWeight - logLik));
+    const posterior = (logWeight: number) => exp(Math.min(0, logWeight - logLik));
     const stayed = field([T, U + 1], (t, u) =>
       t === T - 1 && u === U ? 1 : posterior(alpha(t, u) + stay(t, u) + beta(t + 1, u)),
     );
@@ -68,7 +55,7 @@ export default defineLoss(
     const grad = field([T, U + 1, V], (t, u, v) => {
       const shared = visits(t, u) === 0 ? 0 : exp(acts(t, u, v) - logZ(t, u)) * visits(t, u);
       const g = shared - (v === blank ? stayed(t, u) : 0) - (v === labels(u) ? emitted(t, u) : 0);
-      return clamp > 0 ? max(-clamp, min(clamp, g)) : g;
+      return clamp > 0 ? Math.max(-clamp, Math.min(clamp, g)) : g;
     });
     return { loss: -(1 + fastemitLambda) * logLik, gradients: { acts: grad } };
   },
