@@ -18,5 +18,11 @@ async function load() {
   return import(source.href);
 }
 
+// `trellis list | head -1` closes our stdout early; that is the reader's right.
+process.stdout.on('error', (error) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
 const { main } = await load();
 process.exitCode = await main(process.argv.slice(2));

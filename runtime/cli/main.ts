@@ -49,11 +49,6 @@ Examples:
 
 /** Runs one command line (without node and script) and returns its exit code. */
 export async function main(words: readonly string[]): Promise<number> {
-  // `trellis list | head -1` closes our stdout early; that is the reader's right.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
   try {
     const trellis = program();
     if (words.length === 0) {

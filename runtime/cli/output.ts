@@ -90,5 +90,7 @@ export function report(error: unknown): 1 | 2 {
  * load the library for every `--help`.
  */
 function isUsersMistake(error: Error): boolean {
-  return error instanceof UsageError || error.name === 'InputError' || error.name === 'SpecError';
+  if (error instanceof UsageError || error.name === 'InputError' || error.name === 'SpecError') return true;
+  // A spec file that cannot be run, or is none, comes as a TrellisError with this code.
+  return error.name === 'TrellisError' && (error as { code?: unknown }).code === 'spec';
 }
