@@ -1,12 +1,13 @@
 /** `trellis loss`: the loss, and its gradient, of a batch kept in `.npy` files. */
 import { type Command, Option } from 'commander';
 import type { LossResult, Tensor } from '../index.js';
+import type { DeviceChoice } from '../options.js';
 import { type Reduction, reductionNames } from '../reduction.js';
 import type { SpecSignature } from '../signature.js';
 import { checkWritable, readNpy, writeNpy } from './npy.js';
 import { collect, putOnce, readNumber, readPositiveInteger, splitPair } from './options.js';
 import { formatMilliseconds, formatNumber, print, printJson, printTable, withProgress } from './output.js';
-import { describeInputs, fullLengths, sizesOf } from './signature.js';
+import { describeInputs, sizesOf } from './signature.js';
 import { UsageError } from './usage.js';
 
 interface LossOptions {
@@ -91,7 +92,8 @@ async function runLoss(spec: string, options: LossOptions): Promise<void> {
   const { loadLoss } = await import('../index.js');
   const loss = await withProgress(`reading ${spec}`, () =>
     loadLoss(spec, {
-      device: options.device,
+      // Checked there, with all other options.
+      device: options.device as DeviceChoice,
       reduction: options.reduction,
       infeasible: options.infeasible,
       params,
@@ -104,7 +106,7 @@ async function runLoss(spec: string, options: LossOptions): Promise<void> {
   const gradFiles = await readGradFiles(options.grads ?? [], signature);
 
   const inputs = await readAll(inputFiles);
-  const lengths = { ...fullLengths(signature, inputs), ...(await readAll(lengthFiles)) };
+  const lengths = await readAll(lengthFiles);
   const result = await withProgress('computing', () =>
     loss.forward({ ...inputs, ...lengths }, { grads: gradFiles.size > 0 }),
   );
@@ -125,7 +127,7 @@ interface Answer {
   readonly options: LossOptions;
   readonly params: Readonly<Record<string, number>>;
   readonly inputs: Readonly<Record<string, Tensor>>;
-  readonly lengths: Readonly<Record<string, Pick<Tensor, 'data' | 'shape'>>>;
+  readonly lengths: Readonly<Record<string, Tensor>>;
   readonly result: LossResult;
   readonly compileMilliseconds: number;
 }
@@ -238,14 +240,15 @@ const ROWS_SHOWN = 20;
 
 async function printForPeople(answer: Answer, gradFiles: ReadonlyMap<string, string>): Promise<void> {
   const { signature, options, params, inputs, lengths, result, compileMilliseconds } = answer;
-  const sizes = Object.entries(sizesOf(signature, inputs)).map(([name, size]) => `${name}=${size}`);
+  const sizes = sizesOf(signature, inputs);
+  const extents = Object.entries(sizes).map(([name, size]) => `${name}=${size}`);
   const pairs = Object.entries(params).map(([name, value]) => `${name}=${formatNumber(value)}`);
-  const compiled = compileMilliseconds > 0 ? `, ${formatMilliseconds(compileMilliseconds)} to compile` : '';
+  const compiled = result.device !== 'reference' ? `, ${formatMilliseconds(compileMilliseconds)} to compile` : '';
   const costs = [...result.costs.data];
   const lossText = result.loss.shape.length === 0 ? formatNumber(Number(result.loss.data[0])) : 'the costs below';
   print(`${signature.name}: ${signature.doc}`);
   print(`  loss     ${lossText}  (reduction ${options.reduction})`);
-  print(`  shape    ${sizes.join('  ')}`);
+  print(`  shape    ${extents.join('  ')}`);
   if (pairs.length > 0) print(`  params   ${pairs.join('  ')}`);
   print(`  device   ${result.device}, ${formatMilliseconds(result.milliseconds)}${compiled}`);
   for (const [input, path] of gradFiles) print(`  gradient of ${input} in ${path}`);
@@ -257,7 +260,7 @@ async function printForPeople(answer: Answer, gradFiles: ReadonlyMap<string, str
       .slice(0, ROWS_SHOWN)
       .map((cost, b) => [
         String(b),
-        ...columns.map(({ values }) => String(values?.[b] ?? '')),
+        ...columns.map(({ size, values }) => String(values?.[b] ?? sizes[size])),
         formatNumber(Number(cost)),
       ]),
   );

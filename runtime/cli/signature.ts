@@ -39,22 +39,6 @@ export function sizesOf(
   return sizes;
 }
 
-/** Every utterance at its full padded length: what is meant where no length files are given. */
-export function fullLengths(
-  signature: SpecSignature,
-  inputs: Readonly<Record<string, { readonly shape: readonly number[] }>>,
-): Record<string, { data: Int32Array; shape: number[] }> {
-  const sizes = sizesOf(signature, inputs);
-  const lengths: Record<string, { data: Int32Array; shape: number[] }> = {};
-  for (const { size, argument } of signature.lengths) {
-    const full = sizes[size];
-    // Wrong ranks have left a size out. The loss names the tensor at fault when it sees it.
-    if (full === undefined || sizes.B === undefined) continue;
-    lengths[argument] = { data: new Int32Array(sizes.B).fill(full), shape: [sizes.B] };
-  }
-  return lengths;
-}
-
 /** Reads '8,200,51,1024' as the shape of a spec's first real input and gives the sizes in it, with B. */
 export function sizesOfShape(signature: SpecSignature, text: string): Record<string, number> {
   const shape = text.split(',').map((word) => (word.trim() === '' ? Number.NaN : Number(word)));

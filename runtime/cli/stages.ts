@@ -1,4 +1,5 @@
 /** What `trellis dump` can print: a spec's text after each stage of the compiler, for this machine or for another. */
+import type { SourceSpec } from '../../compiler/compile.js';
 import type { Graph } from '../../compiler/graph/graph.js';
 import { type SpecSignature, signatureOfGraph } from '../signature.js';
 
@@ -45,39 +46,32 @@ export interface OpenedSpec {
 /** Reads a spec, by name or path. @throws SpecError where it cannot be compiled. */
 export async function openSpec(spec: string): Promise<OpenedSpec> {
   const { findSpec } = await import('../specs.js');
-  const { readSpec } = await import('../../compiler/frontend/index.js');
-  const { graph } = readSpec(findSpec(spec));
+  const { compileToGraph } = await import('../../compiler/compile.js');
+  const source = compileToGraph(findSpec(spec));
   return {
-    signature: signatureOfGraph(graph),
-    print: (stage, choices) => printStage(graph, stage, choices),
+    signature: signatureOfGraph(source.graph),
+    print: (stage, choices) => printStage(source, stage, choices),
     extension: (stage) => extensions[stage],
   };
 }
 
-async function printStage(graph: Graph, stage: Stage, choices: StageChoices): Promise<string> {
-  if (stage === 'graph') {
-    const { printGraph } = await import('../../compiler/graph/print.js');
-    return printGraph(graph);
-  }
-  const { schedule } = await import('../../compiler/schedule/index.js');
-  const program = schedule(graph, {
-    sizes: compiledSizes(graph, choices.sizes),
+async function printStage(source: SourceSpec, stage: Stage, choices: StageChoices): Promise<string> {
+  const { compileToKernels, compileToLlvm, printGraph, printProgram } = await import('../../compiler/index.js');
+  if (stage === 'graph') return printGraph(source.graph);
+  const program = compileToKernels(source, {
+    sizes: compiledSizes(source.graph, choices.sizes),
     lattice: 'f64',
     gradients: choices.gradients,
   });
-  if (stage === 'kernels') {
-    const { printProgram } = await import('../../compiler/kernel/print.js');
-    return printProgram(program);
-  }
-  const { printLlvm } = await import('../../compiler/llvm/index.js');
+  if (stage === 'kernels') return printProgram(program);
   const target = choices.target && targets[choices.target];
-  if (stage === 'llvm' && target) return printLlvm(program, { vectorBits: target.vectorBits });
+  if (stage === 'llvm' && target) return compileToLlvm(program, target);
 
   const { LlvmJit } = await import('../cpu/jit.js');
   // The host's own triple where the processor family is the same, so that its object format and ABI are kept.
   const triple = target && target.arch !== process.arch ? { triple: target.triple } : {};
   const jit = new LlvmJit(target ? { ...triple, cpu: target.cpu } : {});
-  const text = printLlvm(program, { vectorBits: target?.vectorBits ?? jit.target.vectorBits });
+  const text = compileToLlvm(program, target ?? jit.target);
   if (stage === 'llvm') return text;
   const compiled = jit.compile(text, { object: false, optimisedIr: true, assembly: true });
   return (stage === 'asm' ? compiled.assembly : compiled.optimisedIr) ?? '';
