@@ -1,0 +1,228 @@
+/** Modules of one spec: the names each declares, and what importing one of its exports means. */
+import { ts } from 'ts-morph';
+import { boundNames, resolveImport, type Sources, specError } from './syntax.js';
+import { didYouMean, listWords } from './suggest.js';
+import { Scope } from './values.js';
+
+/** Where an export's value comes from. */
+type Export =
+  | { readonly kind: 'local'; readonly name: string }
+  | { readonly kind: 'expression'; readonly node: ts.Expression }
+  | { readonly kind: 'from'; readonly node: ts.Node; readonly specifier: string; readonly name: string };
+
+export interface Module {
+  readonly file: ts.SourceFile;
+  readonly scope: Scope;
+  readonly exports: ReadonlyMap<string, Export>;
+  /** `export * from './x.js'`: specifiers and where they stand. */
+  readonly stars: readonly { readonly specifier: string; readonly node: ts.Node }[];
+}
+
+const isExported = (node: ts.Statement, kind = ts.SyntaxKind.ExportKeyword): boolean =>
+  ts.canHaveModifiers(node) && (ts.getModifiers(node) ?? []).some((modifier) => modifier.kind === kind);
+
+const isDeclareOnly = (node: ts.Statement): boolean =>
+  ts.isInterfaceDeclaration(node) || ts.isTypeAliasDeclaration(node) || isExported(node, ts.SyntaxKind.DeclareKeyword);
+
+const specifierOf = (node: ts.Expression): string => (ts.isStringLiteralLike(node) ? node.text : '');
+
+/** 'let' or 'var' of a declaration list that is not const; undefined for const. */
+export function mutableKeyword(list: ts.VariableDeclarationList): string | undefined {
+  if (list.flags & ts.NodeFlags.Const) return undefined;
+  return list.flags & ts.NodeFlags.Let ? 'let' : 'var';
+}
+
+export class Modules {
+  private readonly known = new Map<string, Module>();
+  constructor(private readonly sources: Sources) {}
+
+  load(path: string): Module {
+    const known = this.known.get(path);
+    if (known) return known;
+    const module = readModule(this.sources.load(path));
+    this.known.set(path, module);
+    return module;
+  }
+
+  /**
+   * The module that an import names, or 'vocabulary'.
+   * @throws SpecError when there is none, at the import.
+   */
+  follow(specifier: string, node: ts.Node): Module | 'vocabulary' {
+    const resolution = resolveImport(specifier, node.getSourceFile().fileName);
+    switch (resolution.kind) {
+      case 'vocabulary':
+        return 'vocabulary';
+      case 'file':
+        return this.load(resolution.path);
+      case 'package':
+        throw specError(
+          'unresolved-import',
+          node,
+          `'${specifier}' is a package, and a spec cannot use packages`,
+          "Import the vocabulary from 'trellis-jit/dsl', and constants and helpers by relative path, e.g. './helpers.js'.",
+        );
+      case 'missing':
+        throw specError(
+          'unresolved-import',
+          node,
+          `'${specifier}' does not lead to a TypeScript file`,
+          'Check the path: it is relative to the importing file, and ./x.js means x.ts beside it.',
+        );
+    }
+  }
+
+  /** Finds an export, through re-exports. The vocabulary is answered by its name. */
+  find(
+    specifier: string,
+    name: string,
+    node: ts.Node,
+  ): { module: Module; found: Exclude<Export, { kind: 'from' }> } | { word: string } | undefined {
+    const module = this.follow(specifier, node);
+    return module === 'vocabulary' ? { word: name } : this.findIn(module, name, new Set());
+  }
+
+  findIn(
+    module: Module,
+    name: string,
+    visited: Set<Module>,
+  ): { module: Module; found: Exclude<Export, { kind: 'from' }> } | { word: string } | undefined {
+    if (visited.has(module)) return undefined;
+    visited.add(module);
+    const own = module.exports.get(name);
+    if (own?.kind === 'from') {
+      const next = this.follow(own.specifier, own.node);
+      return next === 'vocabulary' ? { word: own.name } : this.findIn(next, own.name, visited);
+    }
+    if (own) return { module, found: own };
+    if (name === 'default') return undefined;
+    for (const star of module.stars) {
+      const next = this.follow(star.specifier, star.node);
+      if (next === 'vocabulary') continue;
+      const found = this.findIn(next, name, visited);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  /** Names that `import * as` shows. */
+  exportNames(module: Module): string[] {
+    return [...module.exports.keys()].filter((name) => name !== 'default');
+  }
+
+  missingExport(specifier: string, name: string, node: ts.Node): never {
+    const module = this.follow(specifier, node);
+    const names = module === 'vocabulary' ? [] : this.exportNames(module);
+    throw specError(
+      'unknown-import',
+      node,
+      `'${specifier}' does not export ${name}`,
+      didYouMean(name, names, `It exports ${listWords(names)}.`),
+    );
+  }
+}
+
+/** Collects names only; nothing is evaluated until it is read. */
+function readModule(file: ts.SourceFile): Module {
+  const scope = new Scope();
+  const exports = new Map<string, Export>();
+  const stars: { specifier: string; node: ts.Node }[] = [];
+  const declare = (name: string, node: ts.Node, add: () => void): void => {
+    if (scope.bindings.has(name)) {
+      throw specError('duplicate-name', node, `${name} is declared twice in this file`, 'Give one of the two another name.');
+    }
+    add();
+  };
+  for (const statement of file.statements) {
+    if (isDeclareOnly(statement) || ts.isEmptyStatement(statement)) continue;
+    if (ts.isImportDeclaration(statement)) {
+      const clause = statement.importClause;
+      if (!clause || clause.isTypeOnly) continue;
+      const specifier = specifierOf(statement.moduleSpecifier);
+      const add = (local: string, name: string, node: ts.Node): void =>
+        declare(local, node, () => scope.bindings.set(local, { state: 'import', node, specifier, name }));
+      if (clause.name) add(clause.name.text, 'default', clause.name);
+      const bindings = clause.namedBindings;
+      if (bindings && ts.isNamespaceImport(bindings)) add(bindings.name.text, '*', bindings.name);
+      if (bindings && ts.isNamedImports(bindings)) {
+        for (const element of bindings.elements) {
+          if (!element.isTypeOnly) add(element.name.text, (element.propertyName ?? element.name).text, element);
+        }
+      }
+    } else if (ts.isVariableStatement(statement)) {
+      const keyword = mutableKeyword(statement.declarationList);
+      for (const declaration of statement.declarationList.declarations) {
+        for (const name of boundNames(declaration.name)) {
+          declare(name.text, name, () =>
+            scope.bindings.set(name.text, keyword ? { state: 'mutable', keyword } : { state: 'lazy', declaration }),
+          );
+          if (isExported(statement)) exports.set(name.text, { kind: 'local', name: name.text });
+        }
+      }
+    } else if (ts.isFunctionDeclaration(statement)) {
+      if (statement.name && statement.body) {
+        const name = statement.name.text;
+        declare(name, statement.name, () => scope.bind(name, { kind: 'closure', node: statement, scope, name }));
+        if (isExported(statement)) {
+          const isDefault = isExported(statement, ts.SyntaxKind.DefaultKeyword);
+          exports.set(isDefault ? 'default' : name, { kind: 'local', name });
+        }
+      }
+    } else if (ts.isExportAssignment(statement)) {
+      exports.set('default', { kind: 'expression', node: statement.expression });
+    } else if (ts.isExportDeclaration(statement)) {
+      readExport(statement, exports, stars);
+    } else if (ts.isClassDeclaration(statement) || ts.isEnumDeclaration(statement)) {
+      const what = ts.isEnumDeclaration(statement) ? 'an enum' : 'a class';
+      if (statement.name) scope.bindings.set(statement.name.text, { state: 'unsupported', what });
+    }
+  }
+  return { file, scope, exports, stars };
+}
+
+function readExport(
+  statement: ts.ExportDeclaration,
+  exports: Map<string, Export>,
+  stars: { specifier: string; node: ts.Node }[],
+): void {
+  if (statement.isTypeOnly) return;
+  const specifier = statement.moduleSpecifier && specifierOf(statement.moduleSpecifier);
+  const clause = statement.exportClause;
+  if (!clause) {
+    if (specifier !== undefined) stars.push({ specifier, node: statement.moduleSpecifier! });
+  } else if (ts.isNamespaceExport(clause)) {
+    exports.set(clause.name.text, { kind: 'from', node: clause, specifier: specifier ?? '', name: '*' });
+  } else {
+    for (const element of clause.elements) {
+      if (element.isTypeOnly) continue;
+      const name = (element.propertyName ?? element.name).text;
+      exports.set(
+        element.name.text,
+        specifier === undefined ? { kind: 'local', name } : { kind: 'from', node: element, specifier, name },
+      );
+    }
+  }
+}
+
+/** A spec's own top level holds declarations and its default export; anything else would be a program, not data. */
+export function checkTopLevel(file: ts.SourceFile): void {
+  for (const statement of file.statements) {
+    const isDirective = ts.isExpressionStatement(statement) && ts.isStringLiteral(statement.expression);
+    const isData =
+      isDirective ||
+      isDeclareOnly(statement) ||
+      ts.isImportDeclaration(statement) ||
+      ts.isVariableStatement(statement) ||
+      ts.isFunctionDeclaration(statement) ||
+      ts.isExportAssignment(statement) ||
+      ts.isExportDeclaration(statement) ||
+      ts.isEmptyStatement(statement);
+    if (isData) continue;
+    throw specError(
+      'unsupported-statement',
+      statement,
+      'this statement would have to be executed, and a spec is read, never executed',
+      'Keep to imports, const declarations, functions and export default defineLoss(...).',
+    );
+  }
+}

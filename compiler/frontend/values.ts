@@ -1,0 +1,165 @@
+/**
+ * Values of the partial evaluator. Static ones (numbers, booleans, strings, arrays, objects, functions) exist
+ * only while a spec is read; scalars are expressions of the graph; handles stand for inputs and fields. Scopes
+ * say which value a name has where it is written.
+ */
+import type { ts } from 'ts-morph';
+import type { Expr, SizeExpr } from '../graph/graph.js';
+
+export type Value =
+  | number
+  | boolean
+  | string
+  | readonly Value[]
+  | Scalar
+  | InputHandle
+  | FieldHandle
+  | Closure
+  | Builtin
+  | ObjectValue
+  | InputForm
+  | LossForm;
+
+/** An expression of the graph: real, int or bool. */
+export interface Scalar {
+  readonly kind: 'scalar';
+  readonly expr: Expr;
+}
+export interface InputHandle {
+  readonly kind: 'input';
+  readonly name: string;
+  readonly element: 'f32' | 'i32';
+  readonly dims: readonly SizeExpr[];
+}
+/** A field as declared; its body is evaluated after every const of the loss has a value. */
+export interface FieldHandle {
+  readonly kind: 'field';
+  readonly recurrence: boolean;
+  readonly domain: readonly SizeExpr[];
+  readonly outside: number;
+  readonly body: Closure;
+  readonly bodyNode: ts.Node;
+  /** The whole call, for messages about the field. */
+  readonly node: ts.Node;
+  /** The name in the graph: of the const it is first assigned to, or a generated one once it is read. */
+  name?: string;
+}
+/** A function of the spec, called by evaluating its body in place. */
+export interface Closure {
+  readonly kind: 'closure';
+  readonly node: ts.ArrowFunction | ts.FunctionExpression | ts.FunctionDeclaration;
+  readonly scope: Scope;
+  name?: string;
+}
+/** A word of the language's vocabulary, under its canonical name. */
+export interface Builtin {
+  readonly kind: 'builtin';
+  readonly name: string;
+}
+/** A static object: an object literal, a module namespace, `Math`, or what the loss function receives. */
+export interface ObjectValue {
+  readonly kind: 'object';
+  /** What to call it in messages. */
+  readonly what: string;
+  /** The value of a key, evaluated when first asked for; undefined when there is no such key. */
+  readonly get: (key: string) => Value | undefined;
+  readonly keys: () => readonly string[];
+  /** Where a key's value was written. */
+  readonly nodeOf: (key: string) => ts.Node | undefined;
+}
+/** f32('T', 'U+1', 'V') or i32('U', { not: 'pad' }), not yet given a name. */
+export interface InputForm {
+  readonly kind: 'input-form';
+  readonly element: 'f32' | 'i32';
+  readonly dims: readonly SizeExpr[];
+  readonly not?: { readonly name: string; readonly node: ts.Node };
+  readonly node: ts.Node;
+}
+/** defineLoss(header, body), not yet read. */
+export interface LossForm {
+  readonly kind: 'loss-form';
+  readonly header: ObjectValue;
+  readonly headerNode: ts.Node;
+  readonly body: Closure;
+  readonly bodyNode: ts.Node;
+}
+
+export const scalar = (expr: Expr): Scalar => ({ kind: 'scalar', expr });
+export const isArray = (value: Value): value is readonly Value[] => Array.isArray(value);
+export const hasKind = <K extends string>(value: Value, kind: K): value is Extract<Value, { kind: K }> =>
+  typeof value === 'object' && !isArray(value) && value.kind === kind;
+
+/** In messages: 'an array of 3', 'the field alpha over 2 indices'. */
+export function describe(value: Value): string {
+  if (typeof value === 'number') return `the number ${value}`;
+  if (typeof value === 'boolean') return `the boolean ${value}`;
+  if (typeof value === 'string') return `the string '${value}'`;
+  if (isArray(value)) return `an array of ${value.length}`;
+  switch (value.kind) {
+    case 'scalar':
+      if (value.expr.type === 'bool') return 'a condition';
+      return value.expr.type === 'int' ? 'an integer' : 'a real number';
+    case 'input':
+      return `the input ${value.name} over ${indexCount(value.dims.length)}`;
+    case 'field':
+      return `${value.name ? `the field ${value.name}` : 'a field'} over ${indexCount(value.domain.length)}`;
+    case 'closure':
+      return value.name ? `the function ${value.name}` : 'a function';
+    case 'builtin':
+      return `the function ${value.name}`;
+    case 'object':
+      return value.what;
+    case 'input-form':
+      return `an input declaration ${value.element}(...)`;
+    case 'loss-form':
+      return 'a whole loss, defineLoss(...)';
+  }
+}
+
+export const indexCount = (count: number): string => (count === 1 ? '1 index' : `${count} indices`);
+
+/** An object whose values are all known. */
+export function staticObject(
+  what: string,
+  entries: ReadonlyMap<string, Value>,
+  nodes?: ReadonlyMap<string, ts.Node>,
+): ObjectValue {
+  return {
+    kind: 'object',
+    what,
+    get: (key) => entries.get(key),
+    keys: () => [...entries.keys()],
+    nodeOf: (key) => nodes?.get(key),
+  };
+}
+
+/** What a name means. */
+export type Binding =
+  | { readonly state: 'bound'; readonly value: Value }
+  /** A const of a block whose line has not been reached. */
+  | { readonly state: 'pending' }
+  /** A const of a module: evaluated when first read, so that nothing else of the module matters. */
+  | { readonly state: 'lazy'; readonly declaration: ts.VariableDeclaration }
+  /** Being evaluated right now: reading it again is a circle. */
+  | { readonly state: 'evaluating' }
+  | { readonly state: 'import'; readonly node: ts.Node; readonly specifier: string; readonly name: string }
+  | { readonly state: 'mutable'; readonly keyword: string }
+  | { readonly state: 'unsupported'; readonly what: string };
+
+export class Scope {
+  readonly bindings = new Map<string, Binding>();
+  constructor(readonly parent?: Scope) {}
+
+  /** The scope that declares a name, the nearest first. */
+  owner(name: string): Scope | undefined {
+    for (let scope: Scope | undefined = this; scope; scope = scope.parent) if (scope.bindings.has(name)) return scope;
+    return undefined;
+  }
+  bind(name: string, value: Value): void {
+    this.bindings.set(name, { state: 'bound', value });
+  }
+  /** Every name that can be seen from here. */
+  names(): string[] {
+    return [...this.bindings.keys(), ...(this.parent?.names() ?? [])];
+  }
+}
