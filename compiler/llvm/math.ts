@@ -2,9 +2,9 @@
  * The language's primitives in LLVM IR: instructions where there is one, otherwise our own functions, written as
  * `define internal ... alwaysinline` for the type at hand and only when used.
  *
- * Error bounds (tested in test/llvm/math.test.ts): 2 ulp for exp, expm1, log, log1p and logAddExp, 3 ulp for tanh,
- * sigmoid and softplus, in f32 and in f64, with and without fused multiply-add. logAddExp's is in ulp of the larger of
- * the result and the larger operand, since the result may cancel.
+ * Error bounds in f32 and f64, with and without fused multiply-add (tested in test/llvm/math.test.ts): 2 ulp for exp, expm1,
+ * log, log1p and softplus, 3 ulp for tanh and sigmoid. logAddExp: 2 ulp of the largest of the result, the larger operand
+ * and what is added to it, and |a - b| / 2 more, which is the rounding of the difference of the operands.
  * Results below the normal range become 0 (no subnormal results); subnormal arguments are understood.
  * NaN in gives NaN out, and infinities behave as in the limits.
  */
@@ -218,8 +218,8 @@ function logSpecial(m: Arithmetic, x: string, value: string): string {
     m.select(m.compare('olt', x, zero), m.constant(Number.NaN), x),
   );
   const isPositive = m.compare('ogt', x, zero);
-  const isFinite = m.compare('olt', x, infinity);
-  return m.select(isFinite, m.select(isPositive, value, special), special);
+  const isBelowInfinity = m.compare('olt', x, infinity);
+  return m.select(isBelowInfinity, m.select(isPositive, value, special), special);
 }
 
 /**
@@ -255,11 +255,11 @@ function log1pExp(m: Arithmetic, x: string): string {
   const scaled = scale(m, expReduced(m, r), shifted);
   const under = m.compare('olt', x, m.constant(range[m.precision].underflow), 'under');
   const y = m.select(under, m.constant(0), scaled, 'y');
-  // log(1 + y) = 2 atanh(s), s = y / (2 + y) <= 1/3.
+  // With s = y / (2 + y) <= 1/3: log(1 + y) = 2 atanh(s) = 2 s + s^3 P(s^2), and 2 s = y - s y keeps y's own digits.
   const s = m.div(y, m.add(y, m.constant(2)), 's');
   const z = m.mul(s, s, 'z');
-  const tail = m.polynomial(z, atanhWide[m.precision]);
-  return m.fma(m.mul(s, z), tail, m.add(s, s));
+  const rest = m.fma(m.neg(z), m.polynomial(z, atanhWide[m.precision]), y);
+  return m.fma(m.neg(s), rest, y);
 }
 
 function logAddExp(m: Arithmetic, a: string, b: string): string {
