@@ -34,7 +34,11 @@ interface Slot {
 }
 
 /** Sizes that all utterances share are compiled in; those that vary between utterances are not. */
-export function shapeClassOf(signature: SpecSignature, sizes: Readonly<Record<string, number>>, gradients: boolean): ShapeClass {
+export function shapeClassOf(
+  signature: SpecSignature,
+  sizes: Readonly<Record<string, number>>,
+  gradients: boolean,
+): ShapeClass {
   const varying = new Set(signature.lengths.map(({ size }) => size));
   const fixed = Object.entries(sizes)
     .filter(([size]) => !varying.has(size))
@@ -52,9 +56,7 @@ export class KernelCache {
 
   get stats(): CacheStats {
     const entries = [...this.#slots].flatMap(([shapeClass, { hits, built }]) =>
-      built === undefined
-        ? []
-        : [{ shapeClass, hits, compileMilliseconds: built.milliseconds, source: built.source }],
+      built === undefined ? [] : [{ shapeClass, hits, compileMilliseconds: built.milliseconds, source: built.source }],
     );
     return {
       hits: this.#hits,

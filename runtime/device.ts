@@ -175,7 +175,10 @@ export function loadDeviceSync(name: string, notice: DeviceOptions['notice']): D
 
 /** What to say when something cannot be done before `ready()`. */
 export const notReady = (name: string): TrellisError =>
-  new TrellisError('not-supported', `the ${name} device has to be made ready first: await loss.ready() once, then call forwardSync`);
+  new TrellisError(
+    'not-supported',
+    `the ${name} device has to be made ready first: await loss.ready() once, then call forwardSync`,
+  );
 
 function factoryOf(name: string): DeviceFactory {
   checkDeviceName(name);

@@ -1,6 +1,15 @@
 /** One spec on one device, opened once, with the kernels built for it: what a loss object runs on. */
 import { KernelCache } from './cache.js';
-import { type Device, type DeviceOptions, type DeviceSpec, loadDevice, loadDeviceSync, notReady, type Runner, type ShapeClass } from './device.js';
+import {
+  type Device,
+  type DeviceOptions,
+  type DeviceSpec,
+  loadDevice,
+  loadDeviceSync,
+  notReady,
+  type Runner,
+  type ShapeClass,
+} from './device.js';
 
 export interface OpenSpec {
   readonly device: Device;

@@ -6,7 +6,16 @@ import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
 import { describe, didYouMean, InputError, listOf, throwIfAborted, TrellisError } from './errors.js';
 import { type OpenSpec, SpecKernels } from './kernels.js';
-import { type CallOptions, checkCall, checkOptionNames, checkParamsObject, checkSettings, commonNames, type LossOptions, type Settings } from './options.js';
+import {
+  type CallOptions,
+  checkCall,
+  checkOptionNames,
+  checkParamsObject,
+  checkSettings,
+  commonNames,
+  type LossOptions,
+  type Settings,
+} from './options.js';
 import { chooseOutputs } from './outputs.js';
 import { checkParamNames, type ParamValues, resolveParams } from './params.js';
 import { reduceCosts, reductionFactors } from './reduction.js';
@@ -133,7 +142,10 @@ export class Loss {
     for (const step of plan.steps) {
       const runner = this.#kernels.runnerSync(open, step.shapeClass);
       if (runner.runSync === undefined) {
-        throw new TrellisError('not-supported', `the ${open.device.name} device has no forwardSync; use await loss.forward(...)`);
+        throw new TrellisError(
+          'not-supported',
+          `the ${open.device.name} device has no forwardSync; use await loss.forward(...)`,
+        );
       }
       const start = performance.now();
       runner.runSync(step.batch);
@@ -205,10 +217,15 @@ export class Loss {
       result: (milliseconds) => {
         if (infeasible === 'zero') for (let b = 0; b < B; b++) if (costs[b] === Number.POSITIVE_INFINITY) costs[b] = 0;
         const costTensor = { data: costs, shape: [B] };
-        const tensorsOut = Object.entries(gradients ?? {}).map(([name, data]) => [name, { data, shape: [...(shared.shapes[name] ?? [])] }] as const);
+        const tensorsOut = Object.entries(gradients ?? {}).map(
+          ([name, data]) => [name, { data, shape: [...(shared.shapes[name] ?? [])] }] as const,
+        );
         const [only, ...others] = tensorsOut;
         return {
-          loss: reduction === 'none' ? costTensor : { data: Float64Array.of(reduceCosts(reduction, costs, targets)), shape: [] },
+          loss:
+            reduction === 'none'
+              ? costTensor
+              : { data: Float64Array.of(reduceCosts(reduction, costs, targets)), shape: [] },
           costs: costTensor,
           grads: only !== undefined && others.length === 0 ? only[1] : null,
           gradients: Object.fromEntries(tensorsOut),
@@ -225,7 +242,8 @@ export class Loss {
  * Loads a loss from a spec: a shipped one by name, or anybody's by path.
  * @throws InputError for an unknown spec or option, SpecError for a mistake in the spec, TrellisError when the device is not available
  */
-export const loadLoss = (specNameOrPath: string | URL, options?: LossOptions): Promise<Loss> => Loss.load(specNameOrPath, options);
+export const loadLoss = (specNameOrPath: string | URL, options?: LossOptions): Promise<Loss> =>
+  Loss.load(specNameOrPath, options);
 
 /** The length argument that counts targets: that of the first int input with an axis that varies between utterances. */
 function targetLengths(signature: SpecSignature): string | undefined {
@@ -244,7 +262,8 @@ function refuseInfeasible(signature: SpecSignature, costs: Float64Array, lengths
   const [b, ...others] = hopeless;
   if (b === undefined) return;
   const own = signature.lengths.map(({ argument }) => `${argument}[${b}] = ${lengths[argument]?.[b]}`).join(', ');
-  const more = others.length === 0 ? '' : ` (also sample${others.length > 1 ? 's' : ''} ${listOf(others.map(String), 'and')})`;
+  const more =
+    others.length === 0 ? '' : ` (also sample${others.length > 1 ? 's' : ''} ${listOf(others.map(String), 'and')})`;
   throw new InputError({
     code: 'infeasible',
     argument: 'sample',

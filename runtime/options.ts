@@ -63,10 +63,20 @@ const refuse = (argument: string, value: unknown, allowed: string): InputError =
  * @param what where the options were given, for the message
  * @throws InputError naming the option, with a near name where there is one
  */
-export function checkOptionNames(what: string, options: unknown, names: readonly string[]): Readonly<Record<string, unknown>> {
+export function checkOptionNames(
+  what: string,
+  options: unknown,
+  names: readonly string[],
+): Readonly<Record<string, unknown>> {
   if (options === undefined) return {};
   if (typeof options !== 'object' || options === null || Array.isArray(options) || ArrayBuffer.isView(options)) {
-    throw new InputError({ code: 'type', argument: what, problem: `is ${describe(options)}`, value: options, allowed: 'an object' });
+    throw new InputError({
+      code: 'type',
+      argument: what,
+      problem: `is ${describe(options)}`,
+      value: options,
+      allowed: 'an object',
+    });
   }
   for (const name of Object.keys(options)) {
     if (names.includes(name)) continue;
@@ -89,7 +99,10 @@ export function checkSettings(options: Readonly<Record<string, unknown>>): Setti
   if (!(infeasibleNames as readonly unknown[]).includes(infeasible)) {
     throw refuse('infeasible', infeasible, listOf(infeasibleNames));
   }
-  if (threads !== undefined && !(typeof threads === 'number' && Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
+  if (
+    threads !== undefined &&
+    !(typeof threads === 'number' && Number.isInteger(threads) && threads >= 1 && threads <= 1024)
+  ) {
     throw refuse('threads', threads, 'integers from 1 to 1024');
   }
   if (cacheDir !== undefined && cacheDir !== false && !(typeof cacheDir === 'string' && cacheDir !== '')) {
@@ -114,7 +127,10 @@ export function checkCall(options: unknown, names: readonly string[] = callNames
   if (typeof grads !== 'boolean' && grads !== 'in-place' && !isArray) {
     throw refuse('grads', grads, "true, false, a Float32Array to write to, or 'in-place'");
   }
-  if (signal !== undefined && !(typeof signal === 'object' && signal !== null && 'aborted' in signal && 'addEventListener' in signal)) {
+  if (
+    signal !== undefined &&
+    !(typeof signal === 'object' && signal !== null && 'aborted' in signal && 'addEventListener' in signal)
+  ) {
     throw refuse('signal', signal, 'an AbortSignal');
   }
   return {

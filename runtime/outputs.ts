@@ -12,11 +12,20 @@ export interface Outputs {
   readonly borrowed: boolean;
 }
 
-const refuse = (problem: string, value: unknown, allowed: string, code: 'shape' | 'dtype' | 'option' = 'option'): InputError =>
-  new InputError({ code, argument: 'grads', problem, value, allowed });
+const refuse = (
+  problem: string,
+  value: unknown,
+  allowed: string,
+  code: 'shape' | 'dtype' | 'option' = 'option',
+): InputError => new InputError({ code, argument: 'grads', problem, value, allowed });
 
 /** @throws InputError when the caller's array cannot take the gradient. */
-export function chooseOutputs(signature: SpecSignature, shapes: Shapes, grads: CallOptions['grads'], reals: 'f32' | 'f64'): Outputs {
+export function chooseOutputs(
+  signature: SpecSignature,
+  shapes: Shapes,
+  grads: CallOptions['grads'],
+  reals: 'f32' | 'f64',
+): Outputs {
   if (grads === false) return { gradients: undefined, borrowed: false };
   const names = signature.gradients;
   if (grads === 'in-place') {
@@ -42,7 +51,12 @@ export function chooseOutputs(signature: SpecSignature, shapes: Shapes, grads: C
 function inPlace(name: string, shapes: Shapes): Float32Array {
   const data = shapes.raw[name]?.data;
   if (Object.prototype.toString.call(data) === '[object Float32Array]') return data as Float32Array;
-  throw refuse(`is "in-place", but ${name} is not a Float32Array that could hold its gradient`, 'in-place', `${name} as { data: Float32Array, shape }`, 'dtype');
+  throw refuse(
+    `is "in-place", but ${name} is not a Float32Array that could hold its gradient`,
+    'in-place',
+    `${name} as { data: Float32Array, shape }`,
+    'dtype',
+  );
 }
 
 function checkArray(output: Float32Array, name: string, shapes: Shapes): void {
@@ -59,7 +73,9 @@ function checkArray(output: Float32Array, name: string, shapes: Shapes): void {
   }
   for (const [other, { data }] of Object.entries(shapes.raw)) {
     if (!ArrayBuffer.isView(data) || data.buffer !== output.buffer) continue;
-    const apart = data.byteOffset + data.byteLength <= output.byteOffset || output.byteOffset + output.byteLength <= data.byteOffset;
+    const apart =
+      data.byteOffset + data.byteLength <= output.byteOffset ||
+      output.byteOffset + output.byteLength <= data.byteOffset;
     // Int inputs are copied before anything is written.
     const isInt = !/^\[object Float/.test(Object.prototype.toString.call(data));
     const same = other === name && data.byteOffset === output.byteOffset && data.byteLength === output.byteLength;

@@ -43,7 +43,11 @@ export function reductionFactors(reduction: Reduction, B: number, targets: Int32
  * The reduced loss. Sums run over b in order, so that two runs agree in every bit.
  * Division comes last where one divisor serves all, as in the definitions above.
  */
-export function reduceCosts(reduction: Exclude<Reduction, 'none'>, costs: Float64Array, targets: Int32Array | undefined): number {
+export function reduceCosts(
+  reduction: Exclude<Reduction, 'none'>,
+  costs: Float64Array,
+  targets: Int32Array | undefined,
+): number {
   const B = costs.length;
   let total = 0;
   let volume = 0;

@@ -3,7 +3,14 @@ import type { Batch } from './device.js';
 import { describe, InputError } from './errors.js';
 import { SpecKernels } from './kernels.js';
 import { Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
-import { type CallOptions, callNames, checkOptionNames, checkSettings, type CommonOptions, commonNames } from './options.js';
+import {
+  type CallOptions,
+  callNames,
+  checkOptionNames,
+  checkSettings,
+  type CommonOptions,
+  commonNames,
+} from './options.js';
 import { findSpec } from './specs.js';
 import type { TensorLike } from './tensor.js';
 
@@ -38,7 +45,10 @@ function checkRnntOptions(options: Readonly<Record<string, unknown>>, defaultCla
   if (typeof clamp !== 'number' || Number.isNaN(clamp)) throw refuse('clamp', clamp, 'a number; 0 or less is off');
   if (typeof normalized !== 'boolean') throw refuse('normalized', normalized, 'true or false');
   // An infinite bound bounds nothing.
-  return { normalized, params: { blank, fastemitLambda, clamp: clamp > 0 && clamp < Number.POSITIVE_INFINITY ? clamp : 0 } };
+  return {
+    normalized,
+    params: { blank, fastemitLambda, clamp: clamp > 0 && clamp < Number.POSITIVE_INFINITY ? clamp : 0 },
+  };
 }
 
 const specOf = (normalized: boolean): string => findSpec(normalized ? 'rnnt-normalized' : 'rnnt');
@@ -66,7 +76,13 @@ export class RNNTLoss extends Loss {
    * @param labelLens [B], labels of each sample, 0..U
    * @throws InputError before any kernel runs; signal.reason when aborted; TrellisError when the device is not available
    */
-  override forward(acts: TensorLike, labels: TensorLike, actLens: TensorLike, labelLens: TensorLike, call?: CallOptions): Promise<LossResult>;
+  override forward(
+    acts: TensorLike,
+    labels: TensorLike,
+    actLens: TensorLike,
+    labelLens: TensorLike,
+    call?: CallOptions,
+  ): Promise<LossResult>;
   /** The same with all tensors in one object. */
   override forward(tensors: TensorBundle, call?: CallOptions): Promise<LossResult>;
   override forward(...args: LossArgument[]): Promise<LossResult> {
@@ -74,7 +90,13 @@ export class RNNTLoss extends Loss {
   }
 
   /** As `forward`, but returns when the result is there. @throws also TrellisError 'not-supported' on devices that cannot wait */
-  override forwardSync(acts: TensorLike, labels: TensorLike, actLens: TensorLike, labelLens: TensorLike, call?: CallOptions): LossResult;
+  override forwardSync(
+    acts: TensorLike,
+    labels: TensorLike,
+    actLens: TensorLike,
+    labelLens: TensorLike,
+    call?: CallOptions,
+  ): LossResult;
   override forwardSync(tensors: TensorBundle, call?: CallOptions): LossResult;
   override forwardSync(...args: LossArgument[]): LossResult {
     return super.forwardSync(...args);
@@ -128,12 +150,27 @@ export async function rnntLoss(
   const { normalized, params } = checkRnntOptions(rest, 0);
   if (typeof rest.clamp === 'number' && rest.clamp < 0) {
     const allowed = '0 (off) or a positive number; only the class RNNTLoss takes a negative one as off';
-    throw new InputError({ code: 'range', argument: 'clamp', problem: `is ${rest.clamp}`, value: params.clamp, allowed });
+    throw new InputError({
+      code: 'range',
+      argument: 'clamp',
+      problem: `is ${rest.clamp}`,
+      value: params.clamp,
+      allowed,
+    });
   }
   const settings = checkSettings(rest);
   const key = JSON.stringify([normalized, settings.device, settings.cacheDir ?? null]);
   const kernels = sharedKernels.get(key) ?? new SpecKernels(specOf(normalized), settings.device, settings);
   sharedKernels.set(key, kernels);
-  const call = { ...(grads === undefined ? {} : { grads }), ...(signal === undefined ? {} : { signal }) } as CallOptions;
-  return new RNNTLoss({ ...rest, clamp: params.clamp } as RNNTLossOptions, kernels).forward(acts, labels, actLens, labelLens, call);
+  const call = {
+    ...(grads === undefined ? {} : { grads }),
+    ...(signal === undefined ? {} : { signal }),
+  } as CallOptions;
+  return new RNNTLoss({ ...rest, clamp: params.clamp } as RNNTLossOptions, kernels).forward(
+    acts,
+    labels,
+    actLens,
+    labelLens,
+    call,
+  );
 }

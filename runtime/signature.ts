@@ -56,7 +56,10 @@ export function signatureOfHeader(definition: LossDefinition): SpecSignature {
         ? { name, type: 'int' as const, default: value, ...below }
         : { name, type: 'real' as const, default: value },
     ),
-    gradients: gradientsOf(definition, [...varying, ...dims.flatMap(({ dims }) => dims.flatMap((dim) => Object.keys(dim.terms)))]),
+    gradients: gradientsOf(definition, [
+      ...varying,
+      ...dims.flatMap(({ dims }) => dims.flatMap((dim) => Object.keys(dim.terms))),
+    ]),
   };
 }
 

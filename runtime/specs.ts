@@ -60,7 +60,13 @@ export function findSpec(nameOrPath: unknown): string {
     if (existsSync(shipped)) return shipped;
   } else if (existsSync(path)) {
     if (statSync(path).isFile()) return path;
-    throw new InputError({ code: 'spec', argument: 'spec', problem: `${path} is a folder`, value: given, allowed: 'a TypeScript file' });
+    throw new InputError({
+      code: 'spec',
+      argument: 'spec',
+      problem: `${path} is a folder`,
+      value: given,
+      allowed: 'a TypeScript file',
+    });
   }
   const names = shippedNames();
   throw new InputError({

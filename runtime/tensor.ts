@@ -193,7 +193,14 @@ function flatten(argument: string, value: readonly unknown[]): RawTensor {
     if (axis === depth) {
       if (isRow(node)) {
         const problem = `is an array where ${first()} is a single value`;
-        throw new InputError({ code: 'ragged', argument, index: [...index], problem, value: node, allowed: 'regular nesting' });
+        throw new InputError({
+          code: 'ragged',
+          argument,
+          index: [...index],
+          problem,
+          value: node,
+          allowed: 'regular nesting',
+        });
       }
       flat.push(node);
       return;
@@ -201,7 +208,14 @@ function flatten(argument: string, value: readonly unknown[]): RawTensor {
     const extent = shape[axis] ?? 0;
     if (!isRow(node)) {
       const problem = `is ${describe(node)} where ${first()} is an array`;
-      throw new InputError({ code: 'ragged', argument, index: [...index], problem, value: node, allowed: 'regular nesting' });
+      throw new InputError({
+        code: 'ragged',
+        argument,
+        index: [...index],
+        problem,
+        value: node,
+        allowed: 'regular nesting',
+      });
     }
     if (isView(node)) checkTyped(argument, node);
     if (node.length !== extent) {
@@ -249,7 +263,14 @@ export function toReals(argument: string, raw: RawTensor, element: 'f32' | 'f64'
     const value = data[i];
     if (typeof value !== 'number') {
       const index = unravel(i, shape);
-      throw new InputError({ code: 'type', argument, index, problem: `is ${describe(value)}`, value, allowed: 'numbers' });
+      throw new InputError({
+        code: 'type',
+        argument,
+        index,
+        problem: `is ${describe(value)}`,
+        value,
+        allowed: 'numbers',
+      });
     }
     reals[i] = value;
   }

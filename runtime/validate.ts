@@ -130,7 +130,10 @@ const printSizes = (sizes: Readonly<Record<string, number>>): string =>
     .join(', ');
 
 function unsolved(spec: string, size: string): TrellisError {
-  return new TrellisError('spec', `spec ${spec}: size ${size} cannot be read off the shape of any input; give an input an axis in ${size} alone`);
+  return new TrellisError(
+    'spec',
+    `spec ${spec}: size ${size} cannot be read off the shape of any input; give an input an axis in ${size} alone`,
+  );
 }
 
 /** Real inputs have elements; int ones may have none (no labels at all). */
@@ -139,7 +142,13 @@ function checkExtent(input: InputDecl, shape: readonly number[], axis: number, d
   throw wrongExtent(input, shape, axis, dim, `${printSize(dim)} at least 1`);
 }
 
-function wrongExtent(input: InputDecl, shape: readonly number[], axis: number, dim: SizeExpr, allowed: string): InputError {
+function wrongExtent(
+  input: InputDecl,
+  shape: readonly number[],
+  axis: number,
+  dim: SizeExpr,
+  allowed: string,
+): InputError {
   return new InputError({
     code: 'shape',
     argument: input.name,
@@ -192,7 +201,13 @@ export function checkLengths(signature: SpecSignature, args: Arguments, shapes: 
   return lengths;
 }
 
-function readLengths(signature: SpecSignature, decl: LengthDecl, value: unknown, { B, raw }: Shapes, max: number): Int32Array {
+function readLengths(
+  signature: SpecSignature,
+  decl: LengthDecl,
+  value: unknown,
+  { B, raw }: Shapes,
+  max: number,
+): Int32Array {
   const { argument, size } = decl;
   const tensor = readTensor(argument, value);
   checkIntElements(argument, tensor);
@@ -216,7 +231,8 @@ function readLengths(signature: SpecSignature, decl: LengthDecl, value: unknown,
     });
   }
   const holder = signature.inputs.find((input) => input.dims.some((dim) => dim.terms[size] !== undefined));
-  const shape = holder === undefined ? '' : ` (${size} of ${holder.name}, shape ${printShape(raw[holder.name]?.shape ?? [])})`;
+  const shape =
+    holder === undefined ? '' : ` (${size} of ${holder.name}, shape ${printShape(raw[holder.name]?.shape ?? [])})`;
   const lengths = new Int32Array(B);
   for (let b = 0; b < B; b++) {
     const length = intAt(tensor, b);
@@ -237,7 +253,12 @@ function readLengths(signature: SpecSignature, decl: LengthDecl, value: unknown,
 }
 
 /** The sizes of sample b: its own lengths, and what all samples share. */
-export function ownSizes(signature: SpecSignature, sizes: Readonly<Record<string, number>>, lengths: Batch['lengths'], b: number): Record<string, number> {
+export function ownSizes(
+  signature: SpecSignature,
+  sizes: Readonly<Record<string, number>>,
+  lengths: Batch['lengths'],
+  b: number,
+): Record<string, number> {
   const own: Record<string, number> = { ...sizes };
   for (const { size, argument } of signature.lengths) own[size] = lengths[argument]?.[b] ?? 0;
   return own;

@@ -30,14 +30,15 @@ export const referenceDevice: Device = {
  * spec that the compiler refuses still runs here, since it is TypeScript: that is what one debugs with.
  */
 async function readSignature(file: string, definition: LossDefinition, options: DeviceOptions): Promise<SpecSignature> {
-  const path = '../../compiler/frontend/index.js';
-  const { readSpec } = await import(path);
+  const { readSpec } = await import('../../compiler/frontend/index.js');
   try {
     return signatureOfGraph(readSpec(file).graph);
   } catch (error) {
     if (!(error instanceof SpecError)) throw error;
     const { file: where, line, column } = error.origin;
-    options.notice(`trellis: runs as plain TypeScript only, the compiler refuses it: ${where}:${line}:${column} ${error.problem}`);
+    options.notice(
+      `trellis: runs as plain TypeScript only, the compiler refuses it: ${where}:${line}:${column} ${error.problem}`,
+    );
     return signatureOfHeader(definition);
   }
 }
