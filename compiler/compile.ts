@@ -1,0 +1,126 @@
+/**
+ * The compiler, as one list of stages. Start reading here.
+ *
+ *   spec.ts --read--> graph --schedule--> kernels --print--> LLVM IR text
+ *
+ * Every stage's result is immutable, can be printed, and is verified as soon as it is made: what is malformed is found
+ * at the stage that made it. What comes after the text (LLVM's optimiser, linking, threads) is the runtime's work.
+ */
+import { readSpec } from './frontend/index.js';
+import type { Graph } from './graph/graph.js';
+import { printGraph } from './graph/print.js';
+import { verifyGraph } from './graph/verify.js';
+import type { KernelProgram } from './kernel/kernel.js';
+import { printProgram } from './kernel/print.js';
+import { verifyProgram } from './kernel/verify.js';
+import { type LlvmTarget, printLlvm } from './llvm/index.js';
+import { NoOrder, type ScheduleOptions, schedule } from './schedule/index.js';
+import { SpecError } from './source.js';
+import { reportStage } from './trace.js';
+
+/** A spec file as the compiler has read it. */
+export interface SourceSpec {
+  readonly graph: Graph;
+  /** Every file the spec consists of: its own, and what it imports. */
+  readonly files: readonly { readonly path: string; readonly text: string }[];
+}
+
+export interface CompiledSpec {
+  readonly graph: Graph;
+  readonly program: KernelProgram;
+  /** A stand-alone module that opt and llc accept. */
+  readonly llvm: string;
+}
+
+interface Stage<From, To> {
+  readonly name: string;
+  /** Why the stage is there, and why here. */
+  readonly why: string;
+  readonly run: (from: From) => To;
+  readonly verify: (result: To) => void;
+  readonly print: (result: To) => string;
+}
+
+const read: Stage<string, SourceSpec> = {
+  name: 'graph',
+  why: 'the equations, free of syntax: constants and helpers resolved, every expression typed and placed',
+  run: readSpec,
+  verify: ({ graph }) => verifyGraph(graph),
+  print: ({ graph }) => printGraph(graph),
+};
+
+const plan = (options: ScheduleOptions): Stage<SourceSpec, KernelProgram> => ({
+  name: 'kernels',
+  why: 'how the equations are computed: what is stored, what runs after what, what runs side by side',
+  run: ({ graph, files }) => {
+    try {
+      return schedule(graph, options);
+    } catch (error) {
+      throw error instanceof NoOrder ? noOrderDiagnostic(error, graph, files) : error;
+    }
+  },
+  verify: verifyProgram,
+  print: printProgram,
+});
+
+const spell = (target: LlvmTarget): Stage<KernelProgram, string> => ({
+  name: 'llvm',
+  why: 'the kernels in the words of a machine with vectors of a given width',
+  run: (program) => printLlvm(program, target),
+  // LLVM's own verifier runs when the text is parsed.
+  verify: () => {},
+  print: (text) => text,
+});
+
+function runStage<From, To>(stage: Stage<From, To>, from: From, subject: string, number: number): To {
+  const start = performance.now();
+  const result = stage.run(from);
+  stage.verify(result);
+  reportStage(subject, number, { name: stage.name, milliseconds: performance.now() - start, text: () => stage.print(result) });
+  return result;
+}
+
+const subjectOf = (file: string): string => file.replace(/^.*[/\\]/, '').replace(/\.[cm]?tsx?$/, '');
+
+/** Reads a spec file. @throws SpecError for a mistake in it, with its place. */
+export const compileToGraph = (file: string): SourceSpec => runStage(read, file, subjectOf(file), 1);
+
+/** Schedules a spec for given sizes. @throws SpecError where a recurrence has no possible order of cells. */
+export const compileToKernels = (spec: SourceSpec, options: ScheduleOptions): KernelProgram =>
+  runStage(plan(options), spec, spec.graph.name, 2);
+
+/** Prints kernels as LLVM IR. */
+export const compileToLlvm = (program: KernelProgram, target: LlvmTarget): string =>
+  runStage(spell(target), program, program.name, 3);
+
+/** All stages for a CPU. @throws SpecError for a mistake in the spec. */
+export function compile(spec: SourceSpec, options: ScheduleOptions & LlvmTarget): CompiledSpec {
+  const program = compileToKernels(spec, options);
+  return { graph: spec.graph, program, llvm: compileToLlvm(program, options) };
+}
+
+/** A recurrence without an order is the author's mistake: shown in the author's line. */
+function noOrderDiagnostic(problem: NoOrder, graph: Graph, files: SourceSpec['files']): SpecError {
+  const { recurrence, reads, reason } = problem;
+  const origin = reads.find((candidate) => candidate.origin)?.origin ?? graph.fieldOrigins.get(recurrence);
+  const place = origin ?? { file: files[0]?.path ?? graph.name, line: 1, column: 1, length: 1 };
+  const text = files.find(({ path }) => path === place.file || path.endsWith(place.file))?.text ?? '';
+  if (reason === 'rank') {
+    return new SpecError({
+      code: 'recurrence-rank',
+      message: `${recurrence} is a recurrence over more than two indices, which cannot be scheduled yet`,
+      origin: place,
+      text,
+      hint: 'Write it over one or two indices; further indices can be reductions inside of the cell, or recurrences of their own.',
+    });
+  }
+  const distinct = [...new Set(reads.map((each) => each.text))];
+  const where = distinct.slice(0, 3).join(' and at ');
+  return new SpecError({
+    code: 'recurrence-order',
+    message: distinct.length > 0 ? `${recurrence} reads itself at ${where}: no order of cells can satisfy ${distinct.length > 1 ? 'all of them' : 'that'}` : `${recurrence} and the recurrences it reads depend on each other within one cell`,
+    origin: place,
+    text,
+    hint: 'Read only cells that come earlier in one direction, such as (t - 1, u) and (t, u - 1), or write a second recurrence that runs the other way.',
+  });
+}
