@@ -55,24 +55,20 @@ export function formatNumber(value: number): string {
 }
 
 /**
- * Waits for work and, where stderr is a terminal and the work takes more than half a second, shows that it goes on.
- * The line is wiped before anything else is written.
+ * Waits for work and, where stderr is a terminal, shows that it goes on. The line is there from the start, as work that
+ * keeps this thread busy would not let it appear later, and is wiped before anything else is written.
  */
 export async function withProgress<Result>(text: string, work: () => Promise<Result>): Promise<Result> {
   if (process.stderr.isTTY !== true) return work();
   const start = performance.now();
-  let shown = false;
-  const timer = setInterval(() => {
-    const seconds = (performance.now() - start) / 1000;
-    if (seconds < 0.5) return;
-    shown = true;
-    process.stderr.write(`\r\u001b[K${errorColors.dim(`${text}... ${seconds.toFixed(1)} s`)}`);
-  }, 100);
+  const show = (clock: string) => process.stderr.write(`\r\u001b[K${errorColors.dim(`${text}...${clock}`)}`);
+  show('');
+  const timer = setInterval(() => show(` ${((performance.now() - start) / 1000).toFixed(1)} s`), 100);
   try {
     return await work();
   } finally {
     clearInterval(timer);
-    if (shown) process.stderr.write('\r\u001b[K');
+    process.stderr.write('\r\u001b[K');
   }
 }
 

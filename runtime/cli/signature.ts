@@ -4,11 +4,14 @@ import { printSize } from '../../compiler/graph/size.js';
 import type { SpecSignature } from '../signature.js';
 import { UsageError } from './usage.js';
 
+/** 'U+1', in one word as specs write it. */
+const dimText = (dim: SizeExpr): string => printSize(dim).replaceAll(' ', '');
+
 /** 'acts: float [B, T, U+1, V], labels: int [B, U]' */
 export function describeInputs(signature: SpecSignature): string {
   const kinds = { f32: 'float', i32: 'int' };
   return signature.inputs
-    .map(({ name, element, dims }) => `${name}: ${kinds[element]} [${['B', ...dims.map(printSize)].join(', ')}]`)
+    .map(({ name, element, dims }) => `${name}: ${kinds[element]} [${['B', ...dims.map(dimText)].join(', ')}]`)
     .join(', ');
 }
 
@@ -43,7 +46,7 @@ export function sizesOf(
 export function sizesOfShape(signature: SpecSignature, text: string): Record<string, number> {
   const shape = text.split(',').map((word) => (word.trim() === '' ? Number.NaN : Number(word)));
   const first = signature.inputs.find((input) => input.element === 'f32');
-  const wanted = first ? ['B', ...first.dims.map(printSize)].join(',') : 'B';
+  const wanted = first ? ['B', ...first.dims.map(dimText)].join(',') : 'B';
   if (!shape.every((size) => Number.isSafeInteger(size) && size >= 1)) {
     throw new UsageError(`--shape ${text}: expected positive integers apart by commas: ${wanted}`);
   }

@@ -1,0 +1,314 @@
+/** Each command as a shell runs it: what goes to stdout, what to stderr, and the exit code. */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { readNpy } from '../../runtime/cli/npy.js';
+import { findLibLlvm } from '../../runtime/cpu/libllvm.js';
+import { loadCase } from '../cases.js';
+import { callTrellis, example, root, spawnTrellis, temporaryFolder, writeNumpy } from './helpers.js';
+
+const folder = temporaryFolder();
+const env = { TRELLIS_CACHE_DIR: join(folder, 'cache') };
+const hasLlvm = 'path' in findLibLlvm();
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+
+/** Options that name the tensors of an example. */
+const tensors = (name: string): string[] =>
+  ['acts', 'labels', 'act-lens', 'label-lens'].flatMap((file) => [`--${file}`, join(example(name), `${file}.npy`)]);
+
+describe('trellis', () => {
+  test('--version and --help answer on stdout', async () => {
+    expect(await spawnTrellis(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' });
+    const help = await spawnTrellis(['--help']);
+    expect(help).toMatchObject({ code: 0, stderr: '' });
+    for (const command of ['loss', 'dump', 'doctor', 'list'])
+      expect(help.stdout).toMatch(new RegExp(`^  ${command} `, 'm'));
+  });
+
+  test.each(['loss', 'dump', 'doctor', 'list'])('%s --help has examples that it accepts', async (command) => {
+    const help = await callTrellis(command, '--help');
+    expect(help).toMatchObject({ code: 0, stderr: '' });
+    const examples = [...help.stdout.matchAll(/^ {2}\$ trellis (.*)$/gm)].map((match) => match[1] as string);
+    expect(examples.length).toBeGreaterThanOrEqual(2);
+    // Files in the examples do not exist, but every option in them must.
+    for (const option of examples.join(' ').match(/--[a-z-]+/g) ?? []) expect(help.stdout).toContain(`${option}`);
+  });
+
+  test('bad usage is exit code 2, on stderr alone', async () => {
+    const outcome = await spawnTrellis([
+      'loss',
+      'rnnt',
+      '--acts',
+      'none.npy',
+      '--labels',
+      'none.npy',
+      '--device',
+      'reference',
+    ]);
+    expect(outcome).toEqual({ code: 2, stdout: '', stderr: 'error: --acts: cannot read none.npy: no such file\n' });
+  });
+
+  test('a device that is there but cannot be used is a failure, exit code 1', async () => {
+    const words = ['loss', 'rnnt', ...tensors('published-big'), '--device', 'cpu'];
+    const outcome = await spawnTrellis(words, { env: { ...env, TRELLIS_LIBLLVM: join(folder, 'none') } });
+    expect(outcome).toMatchObject({ code: 1, stdout: '' });
+    expect(outcome.stderr).toContain('TRELLIS_LIBLLVM');
+  });
+});
+
+describe('trellis list', () => {
+  test('names every file in specs/ with its line', async () => {
+    const { code, stdout, stderr } = await spawnTrellis(['list', '--json']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const { specs } = JSON.parse(stdout) as { specs: { name: string; path: string; doc: string }[] };
+    const files = readdirSync(join(root, 'specs')).filter((file) => file.endsWith('.ts'));
+    expect(specs.map(({ path }) => path).sort()).toEqual(files.map((file) => join(root, 'specs', file)).sort());
+    const table = await callTrellis('list');
+    for (const { name, doc } of specs) {
+      expect(doc).not.toBe('');
+      expect(table.stdout).toMatch(new RegExp(`^${name} +${doc.slice(0, 12)}`, 'm'));
+    }
+  });
+});
+
+describe('trellis loss', () => {
+  const published = JSON.parse(readFileSync(join(example('published-big'), 'published.json'), 'utf8')) as {
+    costs: number[];
+  };
+
+  test('prints the published costs, on the device that auto takes', async () => {
+    const { code, stdout, stderr } = await spawnTrellis(
+      ['loss', 'rnnt', ...tensors('published-big'), '--reduction', 'sum', '--json'],
+      { env },
+    );
+    expect(code).toBe(0);
+    expect(stderr === '').toBe(hasLlvm);
+    const answer = JSON.parse(stdout) as { loss: number; costs: number[] };
+    expect(answer).toMatchObject({
+      reduction: 'sum',
+      device: hasLlvm ? 'cpu' : 'reference',
+      spec: 'rnnt',
+      shape: { acts: [2, 4, 3, 3], labels: [2, 2] },
+      params: { blank: 0, fastemitLambda: 0, clamp: 0 },
+      milliseconds: expect.any(Number),
+      compileMilliseconds: expect.any(Number),
+    });
+    const { costs } = answer;
+    expect(costs).toHaveLength(2);
+    for (const [b, cost] of costs.entries()) expect(cost).toBeCloseTo(published.costs[b] as number, 5);
+    expect(answer.loss).toBeCloseTo((published.costs[0] as number) + (published.costs[1] as number), 5);
+    expect(stdout.trim().split('\n')).toHaveLength(1);
+  });
+
+  test('for people: loss, sizes and a line for each utterance', async () => {
+    const { code, stdout, stderr } = await callTrellis(
+      'loss',
+      'rnnt',
+      ...tensors('published-big'),
+      '--device',
+      'reference',
+    );
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^rnnt: /);
+    expect(stdout).toMatch(/^ {2}shape {4}B=2 {2}T=4 {2}U=2 {2}V=3$/m);
+    expect(stdout).toMatch(/^0 +4 {2}2 {2}4\.28065\d+$/m);
+    expect(stdout).toMatch(/^1 +4 {2}2 {2}3\.93843\d+$/m);
+  });
+
+  test('int32, int64, float64 and Fortran order give the same answer', async () => {
+    const golden = loadCase('rnnt-ragged');
+    const [B, T, U1, V] = golden.shape;
+    const path = (name: string): string => join(folder, name);
+    const fortran = new Float64Array(golden.acts.length);
+    golden.acts.forEach((value, position) => {
+      const v = position % V;
+      const u = Math.floor(position / V) % U1;
+      const t = Math.floor(position / (V * U1)) % T;
+      const b = Math.floor(position / (V * U1 * T));
+      fortran[b + B * (t + T * (u + U1 * v))] = value;
+    });
+    const long = (values: ArrayLike<number>) => BigInt64Array.from(values, BigInt);
+    const acts = {
+      c: writeNumpy(path('acts-c.npy'), { descr: '<f4', shape: golden.shape, data: golden.acts }),
+      fortran: writeNumpy(path('acts-f.npy'), { descr: '<f8', shape: golden.shape, data: fortran, fortran: true }),
+    };
+    const labels = {
+      c: writeNumpy(path('labels-32.npy'), { descr: '<i4', shape: [B, U1 - 1], data: golden.labels }),
+      fortran: writeNumpy(path('labels-64.npy'), { descr: '<i8', shape: [B, U1 - 1], data: long(golden.labels) }),
+    };
+    const t = writeNumpy(path('t.npy'), { descr: '<i8', shape: [B], data: long(golden.actLens) });
+    const u = writeNumpy(path('u.npy'), { descr: '|u1', shape: [B], data: Uint8Array.from(golden.labelLens) });
+    for (const layout of ['c', 'fortran'] as const) {
+      const files = [
+        '--input',
+        `acts=${acts[layout]}`,
+        '--labels',
+        labels[layout],
+        '--lengths',
+        `actLens=${t}`,
+        '--label-lens',
+        u,
+      ];
+      const grads = path(`grads-${layout}.npy`);
+      const words = [
+        'loss',
+        'rnnt',
+        ...files,
+        '--reduction',
+        'none',
+        '--device',
+        'reference',
+        '--grads',
+        grads,
+        '--json',
+      ];
+      const { code, stdout, stderr } = await callTrellis(...words);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      const answer = JSON.parse(stdout) as { loss: number[]; costs: number[]; gradsFile: string };
+      expect(answer.loss).toEqual(answer.costs);
+      expect(answer.gradsFile).toBe(grads);
+      answer.costs.forEach((cost, b) => {
+        expect(cost).toBeCloseTo(golden.costs[b] as number, 8);
+      });
+      const written = await readNpy(grads, '--grads');
+      expect(written.shape).toEqual(golden.shape);
+      for (let i = 0; i < golden.grads.length; i++)
+        expect(Number(written.data[i])).toBeCloseTo(golden.grads[i] as number, 9);
+    }
+  });
+
+  test('what JSON cannot say is a string; --infeasible decides what an impossible utterance is', async () => {
+    const golden = loadCase('rnnt-impossible');
+    const [B, , U1] = golden.shape;
+    const acts = writeNumpy(join(folder, 'impossible.npy'), { descr: '<f4', shape: golden.shape, data: golden.acts });
+    const labels = writeNumpy(join(folder, 'impossible-labels.npy'), {
+      descr: '<i4',
+      shape: [B, U1 - 1],
+      data: golden.labels,
+    });
+    const words = ['loss', 'rnnt', '--acts', acts, '--labels', labels, '--device', 'reference', '--json'];
+    const run = async (...more: string[]) => callTrellis(...words, ...more);
+    expect(JSON.parse((await run()).stdout)).toMatchObject({ loss: 'inf', costs: ['inf', expect.any(Number)] });
+    expect(JSON.parse((await run('--infeasible', 'zero')).stdout)).toMatchObject({ costs: [0, expect.any(Number)] });
+    const refused = await run('--infeasible', 'error');
+    expect(refused.stdout).toBe('');
+    expect(refused.code).not.toBe(0);
+    expect(refused.stderr).toMatch(/0/);
+  });
+
+  test("a user's own spec, elsewhere, with inputs of its own", async () => {
+    const elsewhere = join(folder, 'elsewhere');
+    mkdirSync(elsewhere);
+    writeFileSync(
+      join(elsewhere, 'walk.ts'),
+      `import { defineLoss, f32, field } from 'trellis-jit/dsl';
+import { twice } from './helper.js';
+
+export default defineLoss(
+  { name: 'walk', doc: 'a sum', inputs: { steps: f32('N') }, lengths: { N: 'stepLens' }, params: { weight: 1 } },
+  ({ steps, N, weight }) => {
+    const scaled = field([N], (n) => twice(weight) * steps(n));
+    return { loss: scaled(0) + scaled(N - 1), gradients: { steps: field([N], (n) => (n === 0 ? 2 : 0) * weight + (n === N - 1 ? 2 : 0) * weight) } };
+  },
+);
+`,
+    );
+    writeFileSync(join(elsewhere, 'helper.ts'), 'export const twice = (x: number): number => 2 * x;\n');
+    writeNumpy(join(elsewhere, 'steps.npy'), { descr: '<f4', shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) });
+    writeNumpy(join(elsewhere, 'lens.npy'), { descr: '<i4', shape: [2], data: Int32Array.of(3, 2) });
+    const words = [
+      'loss',
+      './walk.ts',
+      '--input',
+      'steps=steps.npy',
+      '--lengths',
+      'stepLens=lens.npy',
+      '--param',
+      'weight=0.5',
+    ];
+    const { code, stdout } = await spawnTrellis([...words, '--reduction', 'sum', '--grads', 'steps=g.npy', '--json'], {
+      cwd: elsewhere,
+      env,
+    });
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ loss: 13, costs: [4, 9], spec: 'walk', params: { weight: 0.5 } });
+    const { data } = await readNpy(join(elsewhere, 'g.npy'), '--grads');
+    expect(Array.from(data, Number)).toEqual([1, 0, 1, 1, 1, 0]);
+  });
+});
+
+describe('trellis dump', () => {
+  test('graph is the default, and the stages differ', async () => {
+    const graph = await spawnTrellis(['dump', 'rnnt']);
+    expect(graph).toMatchObject({ code: 0, stderr: '' });
+    expect(graph.stdout).toContain('alpha');
+    const kernels = await callTrellis('dump', 'rnnt', '--stage', 'kernels', '--shape', '2,10,4,77');
+    expect(kernels).toMatchObject({ code: 0, stderr: '' });
+    for (const loop of ['grid', 'lanes', 'steps']) expect(kernels.stdout).toContain(loop);
+    expect(kernels.stdout).toContain('77');
+    const score = await callTrellis('dump', 'rnnt', '--stage', 'kernels', '--no-grads');
+    expect(score.stdout.length).toBeLessThan(kernels.stdout.length);
+  });
+
+  test.each([
+    ['avx512', '<16 x float>'],
+    ['avx2', '<8 x float>'],
+    ['sse', '<4 x float>'],
+    ['neon', '<4 x float>'],
+  ])('LLVM IR for %s needs no libLLVM', async (target, vectors) => {
+    const { code, stdout, stderr } = await callTrellis('dump', 'rnnt', '--stage', 'llvm', '--target', target);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('define ');
+    expect(stdout).toContain(vectors);
+  });
+
+  test.skipIf(!hasLlvm)('optimised IR and assembly, for this machine and for another', async () => {
+    const optimised = await callTrellis('dump', 'monotonic', '--stage', 'llvm-opt');
+    expect(optimised).toMatchObject({ code: 0, stderr: '' });
+    expect(optimised.stdout).toContain('define ');
+    const assembly = await callTrellis('dump', 'monotonic', '--stage', 'asm', '--target', 'neon');
+    expect(assembly).toMatchObject({ code: 0, stderr: '' });
+    expect(assembly.stdout).toMatch(/\bfmla\b|\bfmul\b/);
+  });
+
+  test.skipIf(!hasLlvm)('--out writes a file for each stage, and says which', async () => {
+    const out = join(folder, 'dump');
+    const { code, stdout, stderr } = await spawnTrellis(['dump', 'rnnt', '--out', out]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const files = stdout.trim().split('\n');
+    expect(
+      readdirSync(out)
+        .map((name) => join(out, name))
+        .sort(),
+    ).toEqual([...files].sort());
+    expect(files).toHaveLength(5);
+    for (const path of files) expect(readFileSync(path, 'utf8').length).toBeGreaterThan(100);
+  });
+});
+
+describe('trellis doctor', () => {
+  test('tells of every part, and which device auto takes', async () => {
+    const { code, stdout, stderr } = await spawnTrellis(['doctor'], { env });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    for (const what of ['Node', 'machine', 'koffi', 'libLLVM', 'kernels', 'front end', 'cache'])
+      expect(stdout).toContain(what);
+    expect(stdout.trim().split('\n').at(-1)).toBe(`device auto will use: ${hasLlvm ? 'cpu' : 'reference'}`);
+  });
+
+  test('without libLLVM: still exit code 0, and the line to type', async () => {
+    const { code, stdout } = await spawnTrellis(['doctor', '--json'], {
+      env: { ...env, TRELLIS_LIBLLVM: join(folder, 'none') },
+    });
+    expect(code).toBe(0);
+    const report = JSON.parse(stdout) as { device: string; problems: string[]; findings: Record<string, unknown>[] };
+    expect(report).toMatchObject({ trellis: version, device: 'reference', problems: [] });
+    expect(report.findings.find(({ what }) => what === 'libLLVM')).toMatchObject({
+      state: 'missing',
+      install: expect.any(String),
+    });
+    expect(report.findings.find(({ what }) => what === 'cache')).toMatchObject({
+      folder: env.TRELLIS_CACHE_DIR,
+      writable: true,
+    });
+  });
+});
