@@ -69,9 +69,9 @@ export function emitLanes(context: KernelContext, scope: Scope, loop: KLoop, pri
   });
 }
 
-/** So many independent partial results that the latency of combining them does not bind. */
+/** So many independent partial results that the latency of combining them does not bind: long bodies hide it themselves. */
 function copiesFor(work: number): number {
-  return work <= 12 ? 4 : work <= 200 ? 2 : 1;
+  return work <= 12 ? 4 : work <= 24 ? 2 : 1;
 }
 
 class LanesPrinter {
