@@ -25,10 +25,12 @@ export type Pointer = bigint | null;
 /** A function of koffi's: called as it is, or on a worker thread through `.async`, whose last argument is a callback. */
 export type NativeFunction = ReturnType<LibraryHandle['func']>;
 
-const out = koffi.out(koffi.pointer('void *'));
+/** An out parameter. koffi's own type for it cannot be named in a declaration file; that of an ordinary type will do. */
+const outOf = (type: string): TypeObject => koffi.out(koffi.pointer(type)) as unknown as TypeObject;
+const out = outOf('void *');
 const diagnosticHandler = koffi.pointer(koffi.proto('void', ['void *', 'void *']));
 const p = 'void *';
-type Prototype = readonly [result: string, args: readonly (string | TypeObject | typeof out)[]];
+type Prototype = readonly [result: string, args: readonly (string | TypeObject)[]];
 
 const prototypes = {
   LLVMContextCreate: [p, []],
@@ -69,7 +71,7 @@ const prototypes = {
   LLVMOrcLLJITGetExecutionSession: [p, [p]],
   LLVMOrcExecutionSessionSetErrorReporter: ['void', [p, diagnosticHandler, p]],
   LLVMOrcLLJITAddObjectFile: [p, [p, p, p]],
-  LLVMOrcLLJITLookup: [p, [p, koffi.out(koffi.pointer('uint64')), 'str']],
+  LLVMOrcLLJITLookup: [p, [p, outOf('uint64'), 'str']],
   LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess: [p, [out, 'char', p, p]],
   LLVMOrcJITDylibAddGenerator: ['void', [p, p]],
 } as const satisfies Record<string, Prototype>;
