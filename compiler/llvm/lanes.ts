@@ -128,7 +128,7 @@ class LanesPrinter {
         phi.add({ value: next[i]![copy]!, block: latch });
       });
     });
-    writer.branch(head);
+    writer.branchBack(head);
     writer.label(done);
     const combined = reduce.map((one, i) =>
       combineAll(

@@ -33,7 +33,7 @@ export function printLlvm(program: KernelProgram, target: LlvmTarget): string {
   const tail = [
     `attributes #0 = { nounwind ${width} }`,
     `attributes #1 = { alwaysinline nounwind ${width} }`,
-    '!0 = !{i32 1}',
+    ...parts.metadata,
   ];
   const sections = [
     head.join('\n'),
@@ -116,7 +116,7 @@ function printKernel(
   }
   emitBlock(context, { ...outside, values }, kernel.body);
   task.add({ value: writer.emit('task.next', `add nsw i64 ${task.value}, 1`), block: writer.block });
-  writer.branch(head);
+  writer.branchBack(head);
   writer.label(done);
   // Non-temporal stores are not ordered with other stores: make them visible before another thread is told.
   if (context.streams) writer.run('fence seq_cst');

@@ -136,7 +136,7 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
   running.forEach((phi, i) => {
     phi.add({ value: next[i]!, block: latch });
   });
-  writer.branch(head);
+  writer.branchBack(head);
 
   writer.label(done);
   accumulators.forEach(({ reduce, width }, i) => {
