@@ -1,5 +1,5 @@
 /** What one reading of a spec knows and collects: the graph builder, fields so far, and what is learnt about ints. */
-import type { ts } from 'ts-morph';
+import { ts } from 'ts-morph';
 import { GraphBuilder } from '../graph/build.js';
 import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
 import { originOf, specError } from './syntax.js';
@@ -27,7 +27,7 @@ export class NeedsInt extends Error {
 }
 
 /** Unrolling and inlining stop here: a spec this long is a mistake, and would take minutes to compile. */
-const maximumSteps = 2_000_000;
+const maximumSteps = 200_000;
 const maximumDepth = 200;
 
 export class Context {
@@ -59,7 +59,10 @@ export class Context {
       const { file, line, column } = originOf(at);
       return `\n  in ${name}, called at ${file}:${line}:${column}`;
     });
-    throw specError(code, node, message, hint + trail.join(''));
+    // Parentheses are not what is wrong.
+    let place = node;
+    while (ts.isParenthesizedExpression(place)) place = place.expression;
+    throw specError(code, place, message, hint + trail.join(''));
   }
 
   step(node: ts.Node): void {

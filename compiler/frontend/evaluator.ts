@@ -8,7 +8,7 @@ import type { CompareOp, Expr } from '../graph/graph.js';
 import { callBuiltin, callRead } from './builtins.js';
 import type { Argument, Context, Reader } from './context.js';
 import { learnFromCompare, wouldBeInt } from './indices.js';
-import type { Modules } from './modules.js';
+import type { Found, Modules } from './modules.js';
 import { applyPrimitive, choose, compareValues, condition, numeric } from './operators.js';
 import { bindPattern, runBody } from './statements.js';
 import { didYouMean, listWords } from './suggest.js';
@@ -174,11 +174,13 @@ export class Evaluator implements Reader {
     if (name === '*') return this.namespace(specifier, node);
     const found = this.modules.find(specifier, name, node);
     if (!found) return this.modules.missingExport(specifier, name, node);
-    if ('word' in found) return this.word(found.word, node, specifier);
-    return this.exported(found);
+    return this.found(found, node, specifier);
   }
 
-  private exported({ module, found }: Exclude<NonNullable<ReturnType<Modules['find']>>, { word: string }>): Value {
+  private found(what: Found, node: ts.Node, specifier: string): Value {
+    if ('word' in what) return this.word(what.word, node, specifier);
+    if ('namespace' in what) return this.namespace(what.namespace, what.node);
+    const { module, found } = what;
     if (found.kind === 'expression') return this.evaluate(found.node, module.scope);
     const owner = module.scope.owner(found.name);
     if (!owner) return this.context.fail(module.file, 'unknown-name', `there is nothing called ${found.name} to export`, 'Declare it in this file.');
@@ -205,8 +207,7 @@ export class Evaluator implements Reader {
       get: (key) => {
         if (module === 'vocabulary') return vocabulary.has(key) ? this.word(key, node, specifier) : undefined;
         const found = this.modules.findIn(module, key, new Set());
-        if (!found) return undefined;
-        return 'word' in found ? this.word(found.word, node, specifier) : this.exported(found);
+        return found && this.found(found, node, specifier);
       },
       keys: () => (module === 'vocabulary' ? [...vocabulary] : this.modules.exportNames(module)),
       nodeOf: () => undefined,
@@ -218,7 +219,7 @@ export class Evaluator implements Reader {
     const module = this.modules.load(path);
     const found = this.modules.findIn(module, 'default', new Set());
     const node = module.file.statements.find(ts.isExportAssignment)?.expression ?? module.file;
-    if (!found || 'word' in found) {
+    if (!found) {
       return this.context.fail(
         module.file,
         'no-default-export',
@@ -226,7 +227,7 @@ export class Evaluator implements Reader {
         'End the spec with: export default defineLoss({ name, inputs }, ({ ... }) => { ... });',
       );
     }
-    return { value: this.exported(found), node };
+    return { value: this.found(found, node, path), node };
   }
 
   // ---- functions

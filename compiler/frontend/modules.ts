@@ -10,6 +10,12 @@ type Export =
   | { readonly kind: 'expression'; readonly node: ts.Expression }
   | { readonly kind: 'from'; readonly node: ts.Node; readonly specifier: string; readonly name: string };
 
+/** What an import leads to: an export of a file, a word of the vocabulary, or all of a module. */
+export type Found =
+  | { readonly module: Module; readonly found: Exclude<Export, { kind: 'from' }> }
+  | { readonly word: string }
+  | { readonly namespace: string; readonly node: ts.Node };
+
 export interface Module {
   readonly file: ts.SourceFile;
   readonly scope: Scope;
@@ -72,25 +78,18 @@ export class Modules {
     }
   }
 
-  /** Finds an export, through re-exports. The vocabulary is answered by its name. */
-  find(
-    specifier: string,
-    name: string,
-    node: ts.Node,
-  ): { module: Module; found: Exclude<Export, { kind: 'from' }> } | { word: string } | undefined {
+  /** Finds an export, through re-exports. */
+  find(specifier: string, name: string, node: ts.Node): Found | undefined {
     const module = this.follow(specifier, node);
     return module === 'vocabulary' ? { word: name } : this.findIn(module, name, new Set());
   }
 
-  findIn(
-    module: Module,
-    name: string,
-    visited: Set<Module>,
-  ): { module: Module; found: Exclude<Export, { kind: 'from' }> } | { word: string } | undefined {
+  findIn(module: Module, name: string, visited: Set<Module>): Found | undefined {
     if (visited.has(module)) return undefined;
     visited.add(module);
     const own = module.exports.get(name);
     if (own?.kind === 'from') {
+      if (own.name === '*') return { namespace: own.specifier, node: own.node };
       const next = this.follow(own.specifier, own.node);
       return next === 'vocabulary' ? { word: own.name } : this.findIn(next, own.name, visited);
     }

@@ -1,5 +1,5 @@
 /** Operators and primitives on values: what is known is computed, the rest becomes expressions. */
-import type { ts } from 'ts-morph';
+import { ts } from 'ts-morph';
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp, Expr } from '../graph/graph.js';
 import type { Argument, Context } from './context.js';
@@ -7,7 +7,8 @@ import { describe, hasKind, indexCount, scalar, type Value } from './values.js';
 import { primitiveOf } from './vocabulary.js';
 
 /** A number or an int/real expression; anything else is the author's mistake. */
-export function numeric(context: Context, value: Value, node: ts.Node, role = 'this'): number | Expr {
+export function numeric(context: Context, value: Value, written: ts.Node, role = 'this'): number | Expr {
+  const node = ts.isParenthesizedExpression(written) ? written.expression : written;
   if (typeof value === 'number') return value;
   if (typeof value === 'boolean' || (hasKind(value, 'scalar') && value.expr.type === 'bool')) {
     context.fail(
@@ -84,8 +85,9 @@ export function compareValues(context: Context, rules: IntRules, op: CompareOp, 
     if (typeof left.value === 'boolean' && typeof right.value === 'boolean' && (op === 'eq' || op === 'ne')) {
       return (left.value === right.value) === (op === 'eq');
     }
-    const text = other.node.getText();
-    context.fail(other.node, 'boolean-as-number', `${text} is compared with true or false`, `Use the condition itself: ${text}, or !(${text}).`);
+    const inner = ts.isParenthesizedExpression(other.node) ? other.node.expression : other.node;
+    const text = inner.getText();
+    context.fail(inner, 'boolean-as-number', `${text} is compared with true or false`, `Use the condition itself: ${text}, or !(${text}).`);
   }
   const [a, b] = [numeric(context, left.value, left.node), numeric(context, right.value, right.node)];
   if (typeof a === 'number' && typeof b === 'number') return comparisons[op](a, b);

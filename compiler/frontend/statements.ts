@@ -13,7 +13,7 @@ export function runBody(reader: Reader, fn: Closure, scope: Scope): Value {
   const { body } = fn.node;
   if (!body) return reader.context.fail(fn.node, 'missing-return', 'this function has no body', 'Give it one.');
   if (!ts.isBlock(body)) return reader.evaluate(body, scope);
-  return runBlock(reader, body.statements, scope)?.value ?? missingReturn(reader.context, body);
+  return runBlock(reader, body.statements, scope, () => undefined)?.value ?? missingReturn(reader.context, body);
 }
 
 function missingReturn(context: Context, node: ts.Node): never {
@@ -26,10 +26,18 @@ interface Returned {
   readonly node: ts.Node;
 }
 
-function runBlock(reader: Reader, statements: readonly ts.Statement[], outer: Scope): Returned | undefined {
+/** What happens after the last statement of a block: the statements that follow it, or nothing. */
+type Continuation = () => Returned | undefined;
+
+function runBlock(
+  reader: Reader,
+  statements: readonly ts.Statement[],
+  outer: Scope,
+  after: Continuation,
+): Returned | undefined {
   const scope = new Scope(outer);
   declare(reader.context, statements, scope);
-  return runFrom(reader, statements, 0, scope);
+  return runFrom(reader, statements, 0, scope, after);
 }
 
 /** Names are known in the whole block, so that an inner name hides an outer one also above its own line. */
@@ -50,37 +58,44 @@ function declare(context: Context, statements: readonly ts.Statement[], scope: S
   }
 }
 
-function runFrom(reader: Reader, statements: readonly ts.Statement[], first: number, scope: Scope): Returned | undefined {
+/**
+ * Evaluates statements up to a return. Where a condition is known at run time only, both ways are followed to their
+ * returns, each with all that comes after the `if`, and the results become a choice.
+ */
+function runFrom(
+  reader: Reader,
+  statements: readonly ts.Statement[],
+  first: number,
+  scope: Scope,
+  after: Continuation,
+): Returned | undefined {
   const context: Context = reader.context;
   for (let i = first; i < statements.length; i++) {
     const statement = statements[i]!;
+    const rest: Continuation = () => runFrom(reader, statements, i + 1, scope, after);
     if (ts.isVariableStatement(statement)) {
       runDeclarations(reader, statement.declarationList, scope);
     } else if (ts.isReturnStatement(statement)) {
       if (!statement.expression) return missingReturn(context, statement);
       return { value: reader.evaluate(statement.expression, scope), node: statement.expression };
     } else if (ts.isIfStatement(statement)) {
-      const test = condition(context, { value: reader.evaluate(statement.expression, scope), node: statement.expression });
-      const branch = (node: ts.Statement | undefined): Returned | undefined => node && runBlock(reader, blockOf(node), scope);
-      if (typeof test === 'boolean') {
-        const returned = branch(test ? statement.thenStatement : statement.elseStatement);
-        if (returned) return returned;
-        continue;
-      }
-      const then = branch(statement.thenStatement) ?? missingReturn(context, statement.thenStatement);
-      const otherwise =
-        branch(statement.elseStatement) ?? runFrom(reader, statements, i + 1, scope) ?? missingReturn(context, statement);
+      const { expression, thenStatement, elseStatement } = statement;
+      const test = condition(context, { value: reader.evaluate(expression, scope), node: expression });
+      const branch = (node: ts.Statement | undefined): Returned | undefined =>
+        node ? runBlock(reader, blockOf(node), scope, rest) : rest();
+      if (typeof test === 'boolean') return branch(test ? thenStatement : elseStatement);
+      const then = branch(thenStatement) ?? missingReturn(context, thenStatement);
+      const otherwise = branch(elseStatement) ?? missingReturn(context, statement);
       const value = choose(context, test, then, otherwise);
-      if (hasKind(value, 'scalar')) context.note(value.expr, statement.expression);
-      return { value, node: statement.expression };
+      if (hasKind(value, 'scalar')) context.note(value.expr, expression);
+      return { value, node: expression };
     } else if (ts.isBlock(statement)) {
-      const returned = runBlock(reader, statement.statements, scope);
-      if (returned) return returned;
+      return runBlock(reader, statement.statements, scope, rest);
     } else if (!isIgnored(statement)) {
       refuseStatement(context, statement);
     }
   }
-  return undefined;
+  return after();
 }
 
 const blockOf = (node: ts.Statement): readonly ts.Statement[] => (ts.isBlock(node) ? node.statements : [node]);
