@@ -114,6 +114,15 @@ function noOrderDiagnostic(problem: NoOrder, graph: Graph, files: SourceSpec['fi
       hint: 'Write it over one or two indices; further indices can be reductions inside of the cell, or recurrences of their own.',
     });
   }
+  if (reason === 'domains') {
+    return new SpecError({
+      code: 'recurrence-domains',
+      message: `${recurrence} and the recurrences it reads depend on each other, but none of their domains contains the others`,
+      origin: place,
+      text,
+      hint: 'Give them domains of which one has the larger extent on every axis, such as [T, U + 1] and [T, U].',
+    });
+  }
   const distinct = [...new Set(reads.map((each) => each.text))];
   const where = distinct.slice(0, 3).join(' and at ');
   return new SpecError({

@@ -7,12 +7,11 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { compile } from '../compiler/compile.js';
 import { readSpec } from '../compiler/frontend/index.js';
-import { evaluateGraph } from '../compiler/graph/evaluate.js';
 import { interpretProgram } from '../compiler/kernel/interpret.js';
 import type { LossDefinition } from '../dsl/index.js';
 import { CpuExecutor } from '../runtime/cpu/executor.js';
 import { LlvmJit } from '../runtime/cpu/jit.js';
-import { evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from './specs.js';
+import { evaluateAsGraph, evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from './specs.js';
 
 const folders = ['./specs/', '../specs/'];
 const files = folders.flatMap((folder) => {
@@ -39,7 +38,7 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
     for (const seed of seeds) {
       const batch = randomBatch(graph, seed, { size: 6, scale: 3 });
       const expected = expectedOf(batch);
-      const actual = evaluateBatch(graph, batch, (utterance) => evaluateGraph(graph, utterance));
+      const actual = evaluateBatch(graph, batch, (utterance) => evaluateAsGraph(graph, utterance));
       // Both float64, but sums may be taken in another order.
       expect(largestDifference(actual.loss, expected.loss), `seed ${seed}`).toBeLessThan(1e-12);
       for (const name of Object.keys(graph.gradients))

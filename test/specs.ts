@@ -1,6 +1,7 @@
 /** Any spec, on random ragged batches: the harness that compares what runs it. */
 import { basename } from 'node:path';
 import type { KernelProgram } from '../compiler/kernel/kernel.js';
+import { evaluateGraph } from '../compiler/graph/evaluate.js';
 import { evalSize } from '../compiler/graph/size.js';
 import type { Graph } from '../compiler/graph/graph.js';
 import type { LossDefinition } from '../dsl/index.js';
@@ -122,6 +123,18 @@ export function evaluateBatch(
     }
   }
   return { loss, gradients };
+}
+
+/** The graph's own meaning of an utterance that the reference is given. */
+export function evaluateAsGraph(graph: Graph, utterance: Parameters<LossDefinition['evaluate']>[0]) {
+  const inputs = Object.fromEntries(
+    Object.entries(utterance.inputs).map(([name, { data, offset = 0, strides = [] }]) => [
+      name,
+      (indices: readonly number[]) => data[indices.reduce((at, index, axis) => at + index * strides[axis]!, offset)]!,
+    ]),
+  );
+  const { loss, gradients } = evaluateGraph(graph, { inputs, sizes: utterance.sizes, params: utterance.params ?? {} });
+  return { loss, gradients: Object.fromEntries(Object.entries(gradients).map(([name, { data }]) => [name, data])) };
 }
 
 /** Buffers and scalars of a compiled program for a batch; outputs are filled with a mark that must disappear. */

@@ -21,7 +21,7 @@ export class NoOrder extends Error {
   constructor(
     readonly recurrence: string,
     readonly reads: readonly { readonly text: string; readonly origin: Origin | undefined }[],
-    readonly reason: 'contradiction' | 'rank',
+    readonly reason: 'contradiction' | 'rank' | 'domains',
   ) {
     super(`${recurrence} has no order of cells`);
   }

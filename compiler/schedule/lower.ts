@@ -56,6 +56,10 @@ export class Lowering {
   computed(equation: Equation, value: Value): void {
     this.cell.set(equation.name, { value, at: equation.axes.map((axis) => this.indexOf(axis).form) });
   }
+  /** Undoes `computed`. */
+  forget(equations: readonly Equation[]): void {
+    for (const { name } of equations) this.cell.delete(name);
+  }
   /** Counts uses of shared subexpressions; call once per root before lowering it. */
   prepare(root: Expr): void {
     const visit = (expr: Expr): void => {
@@ -168,15 +172,15 @@ export class Lowering {
     }
     if (expr.op !== 'compare') throw new CompilerBug('schedule', `no condition in ${expr.op}`);
     const [left, right] = expr.args;
-    if (left.type === 'int') return this.compareInts(expr.compare, this.form(left, block), this.form(right, block), block);
+    if (left.type === 'int') return this.compareInts(expr.compare, this.form(left, block), this.form(right, block));
     const [a, b] = this.alike([this.real(left, block), this.real(right, block)]) as [Value, Value];
     return writer.combine((x, y) => k.compare(expr.compare, x, y), [a, b], 'condition');
   }
 
-  private compareInts(op: keyof typeof comparisons, a: Affine, b: Affine, block: Block): Value {
+  private compareInts(op: keyof typeof comparisons, a: Affine, b: Affine): Value {
     const { writer } = this;
     const difference = a.minus(b);
-    const atLeast = (form: Affine): boolean => writer.provable(form, block);
+    const atLeast = (form: Affine): boolean => writer.provable(form);
     const truths: Record<string, () => boolean> = {
       ge: () => atLeast(difference),
       gt: () => atLeast(difference.offset(-1)),
@@ -334,7 +338,7 @@ export class Lowering {
     for (const [axis, dim] of this.dimsOf(expr.source).entries()) {
       const form = this.form(expr.indices[axis]!, block);
       for (const condition of [form, this.size(dim).offset(-1).minus(form)])
-        if (!this.writer.provable(condition, block)) unproved.push(condition);
+        if (!this.writer.provable(condition)) unproved.push(condition);
     }
     return unproved;
   }
@@ -345,7 +349,7 @@ export class Lowering {
     const here = this.cell.get(expr.source);
     if (here?.at.every((form, axis) => form.equals(forms[axis]!))) return here.value;
     const input = this.input(expr.source);
-    const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form, block)));
+    const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form)));
     const at = this.address(expr.source, forms);
     const element = input ? input.element : this.context.lattice;
     const other = input?.element === 'i32' ? -1 : input ? Number.NEGATIVE_INFINITY : this.context.layouts.get(expr.source)!.equation.outside;

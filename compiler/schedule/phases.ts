@@ -6,14 +6,14 @@
 import { type Equation, readsIn } from './equations.js';
 import { operands } from '../graph/build.js';
 import type { Expr, Graph, SizeExpr } from '../graph/graph.js';
-import type { RowGroup } from './kernels.js';
-import { findWavefront, NoOrder, recurrenceGroups, type Wavefront } from './hyperplane.js';
+import type { RowGroup, WaveGroup } from './kernels.js';
+import { findWavefront, NoOrder, recurrenceGroups } from './hyperplane.js';
 import { affineOfSize, type Ranges } from './ranges.js';
 import type { GraphBuilder } from '../graph/build.js';
 
 export type Step =
   | { readonly kind: 'rows'; readonly group: RowGroup }
-  | { readonly kind: 'wave'; readonly group: readonly Equation[]; readonly wave: Wavefront };
+  | { readonly kind: 'wave'; readonly group: WaveGroup };
 
 interface OpenRows {
   readonly phase: number;
@@ -26,7 +26,7 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
   const groups = recurrenceGroups(stored);
   const phaseOf = new Map<string, number>();
   const rows: OpenRows[] = [];
-  const waves: { phase: number; group: readonly Equation[]; wave: Wavefront }[] = [];
+  const waves: { phase: number; group: WaveGroup }[] = [];
   const pending = new Set<readonly Equation[]>([
     ...groups,
     ...stored.filter((equation) => !equation.recurrence).map((equation) => [equation]),
@@ -50,7 +50,12 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
     const needs = ready.flatMap((equation) => readsIn(equation.body)).filter((read) => phaseOf.has(read.source));
     const after = needs.reduce((latest, read) => Math.max(latest, phaseOf.get(read.source)! + 1), 0);
     if (ready[0]!.recurrence) {
-      waves.push({ phase: after, group: ready, wave: findWavefront(ready, ranges, builder.origins) });
+      const box = ready.reduce<readonly SizeExpr[] | undefined>(
+        (largest, equation) => largest && largerBox(largest, equation.domain, ranges),
+        ready[0]!.domain,
+      );
+      if (!box) throw new NoOrder(ready[0]!.name, [], 'domains');
+      waves.push({ phase: after, group: { equations: ready, box, wave: findWavefront(ready, ranges, builder.origins) } });
       for (const equation of ready) phaseOf.set(equation.name, after);
     } else {
       const home = placeRows(ready[0]!, after, rows, phaseOf, ranges);
@@ -64,7 +69,7 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
     ...rows
       .filter((group) => group.phase === phase)
       .map(({ equations, box }): Step => ({ kind: 'rows', group: { equations, box, lanesLast: !needsOwnLanes(equations, rank) } })),
-    ...waves.filter((group) => group.phase === phase).map(({ group, wave }): Step => ({ kind: 'wave', group, wave })),
+    ...waves.filter((group) => group.phase === phase).map(({ group }): Step => ({ kind: 'wave', group })),
   ]);
 }
 
