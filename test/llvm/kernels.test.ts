@@ -300,6 +300,59 @@ describe.each(widths)('vectors of %i bits', (vectorBits) => {
     }
   });
 
+  test('an iteration that no lane takes part in loads nothing', () => {
+    // Even lanes run over 0..2, odd ones over from..to: what lies between is outside of the array.
+    const odd = k.compare('eq', k.mod(v('j'), i(2)), i(1));
+    const bounds = [k.select(odd, size('from'), i(0)), k.select(odd, add(size('from'), i(2)), i(2))] as const;
+    const shift = k.select(k.compare('lt', v('s'), i(2)), i(0), sub(size('from'), i(2)));
+    const gap = k.logic('and', k.compare('ge', v('s'), i(2)), k.compare('lt', v('s'), size('from')));
+    const at = k.select(gap, i(2 ** 40), sub(v('s'), shift));
+    const program = k.program(
+      k.sizes('n', 'from'),
+      [k.buffer('input', 'x', 'f64', i(4)), k.buffer('output', 'y', 'f64', n)],
+      [
+        k.kernel('main', { one: i(1) }, [
+          k.lanes('j', k.to(n), [
+            k.serial('s', bounds, [], { reduce: [k.sum('total', 'f64', k.load('x', 'f64', at))] }),
+            k.store('y', v('j'), v('total', 'f64')),
+          ]),
+        ]),
+      ],
+    );
+    for (const length of lengths('f64')) {
+      const buffers = { x: doubles(4, mixed), y: doubles(length, () => 0) };
+      check({ program, buffers, scalars: { n: length, from: 6 } }, { vectorBits });
+    }
+  });
+
+  test.each(['f32', 'f64'] as const)('every comparison of lane numbers (%s loop)', (precision) => {
+    const ops = ['eq', 'ne', 'lt', 'le', 'gt', 'ge'] as const;
+    const sides = [
+      [v('j'), size('p')],
+      [size('p'), v('j')],
+      [sub(size('p'), v('j')), i(3)],
+      [add(v('j'), v('j')), add(v('j'), size('p'))],
+      [sub(v('j'), size('p')), v('j')],
+      [mul(v('j'), i(2)), size('p')],
+    ] as const;
+    const count = ops.length * sides.length;
+    const stores = sides.flatMap(([a, b], side) =>
+      ops.map((op, at) => {
+        const index = add(mul(v('j'), i(count)), i(side * ops.length + at));
+        return k.store('y', index, k.select(k.compare(op, a, b), i(1), i(0)));
+      }),
+    );
+    const program = k.program(
+      k.sizes('n', 'p'),
+      [k.buffer('output', 'y', 'i32', n, i(count))],
+      [k.kernel('main', { one: i(1) }, [k.lanes('j', k.to(n), stores, { precision })])],
+    );
+    const length = 2 * lanesOf[precision] + 3;
+    for (const p of [0, 1, 3, lanesOf[precision], length - 1, length, 5 * length]) {
+      check({ program, buffers: { y: ints(count * length, () => 0) }, scalars: { n: length, p } }, { vectorBits });
+    }
+  });
+
   test.each([false, true])('steps see what the step before stored (reverse: %s)', (reverse) => {
     // y(s, j) = y(s - 1, j) + y(s - 1, j - 1) + x(j), rows of n; in reverse from the last row up.
     const row = (s: KExpr) => mul(s, n);
