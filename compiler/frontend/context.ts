@@ -116,7 +116,8 @@ export class Context {
     this.ranges.set(index.unique, { extent, reduction });
     return index;
   }
-  rangeOf = (index: IndexRef): { readonly extent: SizeExpr; readonly reduction: boolean } => this.ranges.get(index.unique)!;
+  rangeOf = (index: IndexRef): { readonly extent: SizeExpr; readonly reduction: boolean } =>
+    this.ranges.get(index.unique)!;
 
   /** Learns that an int lies in [0, size). A use as an index (`sure`) outweighs a comparison with one. */
   learnLimit(name: string, size: SizeExpr, sure: boolean): void {

@@ -13,7 +13,17 @@ import { applyPrimitive, choose, compareValues, condition, numeric } from './ope
 import { bindPattern, runBody } from './statements.js';
 import { didYouMean, listWords } from './suggest.js';
 import { refuseExpression, refuseOperator } from './unsupported.js';
-import { type Closure, describe, hasKind, isArray, type ObjectValue, Scope, scalar, staticObject, type Value } from './values.js';
+import {
+  type Closure,
+  describe,
+  hasKind,
+  isArray,
+  type ObjectValue,
+  Scope,
+  scalar,
+  staticObject,
+  type Value,
+} from './values.js';
 import {
   constantWords,
   impureGlobals,
@@ -72,7 +82,12 @@ export class Evaluator implements Reader {
   private argument = (node: ts.Expression, scope: Scope): Argument => ({ value: this.evaluate(node, scope), node });
 
   private visit(node: ts.Expression, scope: Scope): Value {
-    if (ts.isParenthesizedExpression(node) || ts.isAsExpression(node) || ts.isSatisfiesExpression(node) || ts.isNonNullExpression(node)) {
+    if (
+      ts.isParenthesizedExpression(node) ||
+      ts.isAsExpression(node) ||
+      ts.isSatisfiesExpression(node) ||
+      ts.isNonNullExpression(node)
+    ) {
       return this.evaluate(node.expression, scope);
     }
     if (ts.isNumericLiteral(node)) return Number(node.text);
@@ -107,10 +122,20 @@ export class Evaluator implements Reader {
     if (global !== undefined) return global;
     const context: Context = this.context;
     if (impureGlobals.has(name)) {
-      context.fail(node, 'impure', `${name} is outside of a spec's reach`, 'A spec is equations: its value may depend on inputs, lengths and parameters only.');
+      context.fail(
+        node,
+        'impure',
+        `${name} is outside of a spec's reach`,
+        'A spec is equations: its value may depend on inputs, lengths and parameters only.',
+      );
     }
     if (vocabulary.has(name)) {
-      context.fail(node, 'unknown-name', `${name} is not imported`, `Add it to the imports: import { ${name} } from 'trellis-jit/dsl';`);
+      context.fail(
+        node,
+        'unknown-name',
+        `${name} is not imported`,
+        `Add it to the imports: import { ${name} } from 'trellis-jit/dsl';`,
+      );
     }
     const called = ts.isCallExpression(node.parent) && node.parent.expression === node;
     const names = [...scope.names(), ...globals.keys(), ...vocabulary];
@@ -143,7 +168,12 @@ export class Evaluator implements Reader {
           `Move the definition of ${name} above this line. (Only bodies of fields may look ahead.)`,
         );
       case 'evaluating':
-        return context.fail(node, 'used-before-definition', `${name} is defined by itself`, `Define ${name} without using it; values that depend on earlier cells are recurrences.`);
+        return context.fail(
+          node,
+          'used-before-definition',
+          `${name} is defined by itself`,
+          `Define ${name} without using it; values that depend on earlier cells are recurrences.`,
+        );
       case 'mutable':
         return context.fail(
           node,
@@ -152,13 +182,25 @@ export class Evaluator implements Reader {
           `Declare ${name} with const. Equations cannot depend on mutable state.`,
         );
       case 'unsupported':
-        return context.fail(node, 'unsupported-expression', `${name} is ${binding.what}, which equations cannot use`, 'Use consts and functions.');
+        return context.fail(
+          node,
+          'unsupported-expression',
+          `${name} is ${binding.what}, which equations cannot use`,
+          'Use consts and functions.',
+        );
       case 'lazy': {
         for (const [other, entry] of owner.bindings) {
-          if (entry.state === 'lazy' && entry.declaration === binding.declaration) owner.bindings.set(other, { state: 'evaluating' });
+          if (entry.state === 'lazy' && entry.declaration === binding.declaration)
+            owner.bindings.set(other, { state: 'evaluating' });
         }
         const { name: pattern, initializer } = binding.declaration;
-        if (!initializer) return context.fail(node, 'used-before-definition', `${name} has no value`, `Give ${name} a value where it is declared.`);
+        if (!initializer)
+          return context.fail(
+            node,
+            'used-before-definition',
+            `${name} has no value`,
+            `Give ${name} a value where it is declared.`,
+          );
         bindPattern(this, owner, pattern, this.evaluate(initializer, owner), initializer);
         return this.read(owner, name, node);
       }
@@ -183,7 +225,13 @@ export class Evaluator implements Reader {
     const { module, found } = what;
     if (found.kind === 'expression') return this.evaluate(found.node, module.scope);
     const owner = module.scope.owner(found.name);
-    if (!owner) return this.context.fail(module.file, 'unknown-name', `there is nothing called ${found.name} to export`, 'Declare it in this file.');
+    if (!owner)
+      return this.context.fail(
+        module.file,
+        'unknown-name',
+        `there is nothing called ${found.name} to export`,
+        'Declare it in this file.',
+      );
     return this.read(owner, found.name, module.file);
   }
 
@@ -234,7 +282,13 @@ export class Evaluator implements Reader {
 
   private closure(node: ts.ArrowFunction | ts.FunctionExpression, scope: Scope): Closure {
     const odd = node.asteriskToken ?? (node.modifiers ?? []).find((modifier) => modifier.kind === K.AsyncKeyword);
-    if (odd) this.context.fail(odd, 'unsupported-expression', 'async functions and generators are not equations', 'Write an ordinary arrow function.');
+    if (odd)
+      this.context.fail(
+        odd,
+        'unsupported-expression',
+        'async functions and generators are not equations',
+        'Write an ordinary arrow function.',
+      );
     return { kind: 'closure', node, scope };
   }
 
@@ -251,7 +305,13 @@ export class Evaluator implements Reader {
     const { parameters } = fn.node;
     for (const [i, parameter] of parameters.entries()) {
       if (parameter.dotDotDotToken) {
-        bindPattern(this, scope, parameter.name, args.slice(i).map(({ value }) => value), parameter);
+        bindPattern(
+          this,
+          scope,
+          parameter.name,
+          args.slice(i).map(({ value }) => value),
+          parameter,
+        );
         continue;
       }
       const given = args[i];
@@ -289,9 +349,20 @@ export class Evaluator implements Reader {
     );
   }
 
-  private method(object: string | readonly Value[], target: ts.PropertyAccessExpression, node: ts.CallExpression, scope: Scope): Value {
+  private method(
+    object: string | readonly Value[],
+    target: ts.PropertyAccessExpression,
+    node: ts.CallExpression,
+    scope: Scope,
+  ): Value {
     const context: Context = this.context;
-    if (typeof object === 'string') return context.fail(target.name, 'unsupported-expression', `strings have no .${target.name.text} here`, 'Equations are made of numbers.');
+    if (typeof object === 'string')
+      return context.fail(
+        target.name,
+        'unsupported-expression',
+        `strings have no .${target.name.text} here`,
+        'Equations are made of numbers.',
+      );
     if (target.name.text !== 'map') {
       return context.fail(
         target.name,
@@ -305,19 +376,40 @@ export class Evaluator implements Reader {
       return context.fail(node, 'argument-count', '.map takes one function', 'Write durations.map((d, n) => ...).');
     }
     const body = fn.value;
-    return object.map((value, i) => this.apply(body, [{ value, node: fn.node }, { value: i, node: fn.node }], node, true));
+    return object.map((value, i) =>
+      this.apply(
+        body,
+        [
+          { value, node: fn.node },
+          { value: i, node: fn.node },
+        ],
+        node,
+        true,
+      ),
+    );
   }
 
   /** Elements with spreads of static arrays laid out. */
   private spread(nodes: readonly ts.Expression[], scope: Scope): Argument[] {
     return nodes.flatMap((node): Argument[] => {
       if (!ts.isSpreadElement(node)) {
-        if (ts.isOmittedExpression(node)) return this.context.fail(node.parent, 'unsupported-expression', 'this array has a hole', 'Give every element a value.');
+        if (ts.isOmittedExpression(node))
+          return this.context.fail(
+            node.parent,
+            'unsupported-expression',
+            'this array has a hole',
+            'Give every element a value.',
+          );
         return [this.argument(node, scope)];
       }
       const value = this.evaluate(node.expression, scope);
       if (isArray(value)) return value.map((item) => ({ value: item, node }));
-      return this.context.fail(node, 'unsupported-expression', `only arrays can be spread, and this is ${describe(value)}`, 'Spread a static array, or a .map of one.');
+      return this.context.fail(
+        node,
+        'unsupported-expression',
+        `only arrays can be spread, and this is ${describe(value)}`,
+        'Spread a static array, or a .map of one.',
+      );
     });
   }
 
@@ -366,7 +458,13 @@ export class Evaluator implements Reader {
     for (const property of node.properties) {
       if (ts.isSpreadAssignment(property)) {
         const value = this.evaluate(property.expression, scope);
-        if (!hasKind(value, 'object')) return context.fail(property, 'unsupported-expression', `only objects can be spread here, and this is ${describe(value)}`, 'Write the keys out.');
+        if (!hasKind(value, 'object'))
+          return context.fail(
+            property,
+            'unsupported-expression',
+            `only objects can be spread here, and this is ${describe(value)}`,
+            'Write the keys out.',
+          );
         for (const key of value.keys()) {
           entries.set(key, value.get(key)!);
           nodes.set(key, property);
@@ -375,11 +473,21 @@ export class Evaluator implements Reader {
       }
       const isPlain = ts.isPropertyAssignment(property) || ts.isShorthandPropertyAssignment(property);
       if (!isPlain || !(ts.isIdentifier(property.name) || ts.isStringLiteral(property.name))) {
-        return context.fail(property, 'unsupported-expression', 'only plain keys are supported in objects', 'Write key: value, with an arrow function for a function.');
+        return context.fail(
+          property,
+          'unsupported-expression',
+          'only plain keys are supported in objects',
+          'Write key: value, with an arrow function for a function.',
+        );
       }
       const key = property.name.text;
       if (nodes.get(key)?.parent === node) {
-        return context.fail(property.name, 'duplicate-name', `${key} occurs twice in this object`, 'Keep one of the two, or rename one.');
+        return context.fail(
+          property.name,
+          'duplicate-name',
+          `${key} occurs twice in this object`,
+          'Keep one of the two, or rename one.',
+        );
       }
       const source = ts.isPropertyAssignment(property) ? property.initializer : property.name;
       const value = this.evaluate(source as ts.Expression, scope);
@@ -397,12 +505,22 @@ export class Evaluator implements Reader {
     const key = node.name.text;
     if (isArray(object) && key === 'length') return object.length;
     if (!hasKind(object, 'object')) {
-      return context.fail(node.name, 'unsupported-expression', `${describe(object)} has no property ${key}`, 'Arrays have .length and .map; objects and module namespaces have their own keys.');
+      return context.fail(
+        node.name,
+        'unsupported-expression',
+        `${describe(object)} has no property ${key}`,
+        'Arrays have .length and .map; objects and module namespaces have their own keys.',
+      );
     }
     const value = object.get(key);
     if (value !== undefined) return value;
     if (object.what === 'Math' && key === 'random') {
-      return context.fail(node, 'impure', 'Math.random gives another value every time', 'A spec is equations: its value may depend on inputs, lengths and parameters only.');
+      return context.fail(
+        node,
+        'impure',
+        'Math.random gives another value every time',
+        'A spec is equations: its value may depend on inputs, lengths and parameters only.',
+      );
     }
     const called = ts.isCallExpression(node.parent) && node.parent.expression === node;
     return context.fail(
@@ -423,10 +541,20 @@ export class Evaluator implements Reader {
       if (value !== undefined) return value;
     }
     if (hasKind(object, 'input') || hasKind(object, 'field')) {
-      return context.fail(node, 'unsupported-expression', `${describe(object)} is read by a call, not by [ ]`, `Write ${object.name ?? 'it'}(...) with all its indices.`);
+      return context.fail(
+        node,
+        'unsupported-expression',
+        `${describe(object)} is read by a call, not by [ ]`,
+        `Write ${object.name ?? 'it'}(...) with all its indices.`,
+      );
     }
     if (!isArray(object)) {
-      return context.fail(node.expression, 'unsupported-expression', `[ ] reads static arrays, and this is ${describe(object)}`, 'Inputs and fields are read by a call: acts(t, u, v).');
+      return context.fail(
+        node.expression,
+        'unsupported-expression',
+        `[ ] reads static arrays, and this is ${describe(object)}`,
+        'Inputs and fields are read by a call: acts(t, u, v).',
+      );
     }
     if (typeof index !== 'number') {
       return context.fail(
@@ -438,7 +566,12 @@ export class Evaluator implements Reader {
     }
     const value = object[index];
     if (value === undefined) {
-      return context.fail(node.argumentExpression, 'static-index', `index ${index} is outside of this array of ${object.length}`, `Use 0 to ${object.length - 1}.`);
+      return context.fail(
+        node.argumentExpression,
+        'static-index',
+        `index ${index} is outside of this array of ${object.length}`,
+        `Use 0 to ${object.length - 1}.`,
+      );
     }
     return value;
   }
@@ -448,7 +581,12 @@ export class Evaluator implements Reader {
     for (const span of node.templateSpans) {
       const value = this.evaluate(span.expression, scope);
       if (typeof value !== 'number' && typeof value !== 'string') {
-        return this.context.fail(span.expression, 'unsupported-expression', `a text cannot contain ${describe(value)}`, 'Texts exist only while the spec is read: use static numbers in them.');
+        return this.context.fail(
+          span.expression,
+          'unsupported-expression',
+          `a text cannot contain ${describe(value)}`,
+          'Texts exist only while the spec is read: use static numbers in them.',
+        );
       }
       text += String(value) + span.literal.text;
     }

@@ -128,7 +128,12 @@ function readModule(file: ts.SourceFile): Module {
   const stars: { specifier: string; node: ts.Node }[] = [];
   const declare = (name: string, node: ts.Node, add: () => void): void => {
     if (scope.bindings.has(name)) {
-      throw specError('duplicate-name', node, `${name} is declared twice in this file`, 'Give one of the two another name.');
+      throw specError(
+        'duplicate-name',
+        node,
+        `${name} is declared twice in this file`,
+        'Give one of the two another name.',
+      );
     }
     add();
   };

@@ -38,7 +38,8 @@ export function numeric(context: Context, value: Value, written: ts.Node, role =
   );
 }
 
-const isIntLike = (value: number | Expr): boolean => (typeof value === 'number' ? Number.isInteger(value) : value.type === 'int');
+const isIntLike = (value: number | Expr): boolean =>
+  typeof value === 'number' ? Number.isInteger(value) : value.type === 'int';
 
 /** As a real expression; ints are converted. */
 export function asReal(context: Context, { value, node }: Argument): Expr {
@@ -79,7 +80,13 @@ export interface IntRules {
 }
 
 /** a === b, a < b, ... A parameter compared with an int is an int. */
-export function compareValues(context: Context, rules: IntRules, op: CompareOp, left: Argument, right: Argument): Value {
+export function compareValues(
+  context: Context,
+  rules: IntRules,
+  op: CompareOp,
+  left: Argument,
+  right: Argument,
+): Value {
   if (typeof left.value === 'boolean' || typeof right.value === 'boolean') {
     const other = typeof left.value === 'boolean' ? right : left;
     if (typeof left.value === 'boolean' && typeof right.value === 'boolean' && (op === 'eq' || op === 'ne')) {
@@ -87,7 +94,12 @@ export function compareValues(context: Context, rules: IntRules, op: CompareOp, 
     }
     const inner = ts.isParenthesizedExpression(other.node) ? other.node.expression : other.node;
     const text = inner.getText();
-    context.fail(inner, 'boolean-as-number', `${text} is compared with true or false`, `Use the condition itself: ${text}, or !(${text}).`);
+    context.fail(
+      inner,
+      'boolean-as-number',
+      `${text} is compared with true or false`,
+      `Use the condition itself: ${text}, or !(${text}).`,
+    );
   }
   const [a, b] = [numeric(context, left.value, left.node), numeric(context, right.value, right.node)];
   if (typeof a === 'number' && typeof b === 'number') return comparisons[op](a, b);

@@ -17,7 +17,12 @@ export function runBody(reader: Reader, fn: Closure, scope: Scope): Value {
 }
 
 function missingReturn(context: Context, node: ts.Node): never {
-  context.fail(node, 'missing-return', 'a way through this block ends without return', 'Every way through must return a value: end with return ...;');
+  context.fail(
+    node,
+    'missing-return',
+    'a way through this block ends without return',
+    'Every way through must return a value: end with return ...;',
+  );
 }
 
 /** A returned value and the node that says so. */
@@ -44,7 +49,12 @@ function runBlock(
 function declare(context: Context, statements: readonly ts.Statement[], scope: Scope): void {
   const add = (name: ts.Identifier): void => {
     if (scope.bindings.has(name.text)) {
-      context.fail(name, 'duplicate-name', `${name.text} is declared twice in this block`, 'Give one of the two another name.');
+      context.fail(
+        name,
+        'duplicate-name',
+        `${name.text} is declared twice in this block`,
+        'Give one of the two another name.',
+      );
     }
     scope.bindings.set(name.text, { state: 'pending' });
   };
@@ -101,7 +111,10 @@ function runFrom(
 const blockOf = (node: ts.Statement): readonly ts.Statement[] => (ts.isBlock(node) ? node.statements : [node]);
 
 const isIgnored = (node: ts.Statement): boolean =>
-  ts.isFunctionDeclaration(node) || ts.isInterfaceDeclaration(node) || ts.isTypeAliasDeclaration(node) || ts.isEmptyStatement(node);
+  ts.isFunctionDeclaration(node) ||
+  ts.isInterfaceDeclaration(node) ||
+  ts.isTypeAliasDeclaration(node) ||
+  ts.isEmptyStatement(node);
 
 function runDeclarations(reader: Reader, list: ts.VariableDeclarationList, scope: Scope): void {
   const keyword = mutableKeyword(list);
@@ -129,7 +142,12 @@ export function bindPattern(reader: Reader, scope: Scope, pattern: ts.BindingNam
   }
   if (ts.isArrayBindingPattern(pattern)) {
     if (!isArray(value)) {
-      context.fail(pattern, 'destructuring', `only arrays can be taken apart by [ ], and this is ${describe(value)}`, 'Give it one name.');
+      context.fail(
+        pattern,
+        'destructuring',
+        `only arrays can be taken apart by [ ], and this is ${describe(value)}`,
+        'Give it one name.',
+      );
     }
     for (const [i, element] of pattern.elements.entries()) {
       if (ts.isOmittedExpression(element)) continue;
@@ -139,14 +157,24 @@ export function bindPattern(reader: Reader, scope: Scope, pattern: ts.BindingNam
       }
       const item = value[i] ?? (element.initializer && reader.evaluate(element.initializer, scope));
       if (item === undefined) {
-        context.fail(element, 'destructuring', `this array has ${value.length} elements, so none for ${element.getText()}`, 'Take apart as many as there are.');
+        context.fail(
+          element,
+          'destructuring',
+          `this array has ${value.length} elements, so none for ${element.getText()}`,
+          'Take apart as many as there are.',
+        );
       }
       bindPattern(reader, scope, element.name, item, node);
     }
     return;
   }
   if (!hasKind(value, 'object')) {
-    context.fail(pattern, 'destructuring', `only objects can be taken apart by { }, and this is ${describe(value)}`, 'Give it one name.');
+    context.fail(
+      pattern,
+      'destructuring',
+      `only objects can be taken apart by { }, and this is ${describe(value)}`,
+      'Give it one name.',
+    );
   }
   for (const element of pattern.elements) {
     if (element.dotDotDotToken) {

@@ -79,7 +79,11 @@ const packageRoot = (() => {
 const real = (path: string): string => (existsSync(path) ? realpathSync(path) : path);
 
 /** What an import specifier means, seen from a file. */
-export type Resolution = { kind: 'vocabulary' } | { kind: 'file'; path: string } | { kind: 'package' } | { kind: 'missing' };
+export type Resolution =
+  | { kind: 'vocabulary' }
+  | { kind: 'file'; path: string }
+  | { kind: 'package' }
+  | { kind: 'missing' };
 
 /** './x.js' means x.ts, as in TypeScript; folders mean their index file. */
 export function resolveImport(specifier: string, from: string): Resolution {

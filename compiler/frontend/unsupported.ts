@@ -27,7 +27,10 @@ const operators = new Map<ts.SyntaxKind, string>([
   [K.ExclamationEqualsToken, 'Write !==.'],
   [K.AsteriskAsteriskToken, 'Multiply out (x * x), or use exp(k * log(x)).'],
   [K.PercentToken, 'There is no remainder: split the index into two axes instead.'],
-  [K.QuestionQuestionToken, 'Every value is present: reads outside of a domain give its outside value. Use a condition.'],
+  [
+    K.QuestionQuestionToken,
+    'Every value is present: reads outside of a domain give its outside value. Use a condition.',
+  ],
   [K.CommaToken, 'Write one expression, or a block with consts and a return.'],
   [K.AmpersandToken, 'Conditions combine with &&.'],
   [K.BarToken, 'Conditions combine with ||.'],
@@ -48,7 +51,10 @@ export function refuseOperator(context: Context, node: ts.BinaryExpression): nev
 const expressions = new Map<ts.SyntaxKind, readonly [what: string, hint: string]>([
   [K.NewExpression, ['new makes an object, and equations have none', 'Use numbers, arrays of numbers and functions.']],
   [K.ThisKeyword, ['this has no meaning in equations', 'Name the values you need.']],
-  [K.AwaitExpression, ['await waits for something, and equations have no time', 'Pass the value as an input or a parameter.']],
+  [
+    K.AwaitExpression,
+    ['await waits for something, and equations have no time', 'Pass the value as an input or a parameter.'],
+  ],
   [K.YieldExpression, ['generators are not equations', 'Write an ordinary arrow function.']],
   [K.ClassExpression, ['classes are not equations', 'Use consts and functions.']],
   [K.RegularExpressionLiteral, ['regular expressions are not equations', 'Equations are made of numbers.']],
@@ -85,12 +91,18 @@ const statements = new Map<ts.SyntaxKind, readonly [what: string, hint: string]>
     (kind) =>
       [
         kind,
-        ['loops are not part of the language', 'Use sum, maxOver, minOver or logSumExp over an extent, recurrence for values that depend on earlier cells, or .map over a static array.'],
+        [
+          'loops are not part of the language',
+          'Use sum, maxOver, minOver or logSumExp over an extent, recurrence for values that depend on earlier cells, or .map over a static array.',
+        ],
       ] as const,
   ),
   [K.SwitchStatement, ['switch is not part of the language', 'Write a chain of if (...) return ...; or of ?:.']],
   [K.TryStatement, ['try is not part of the language: equations cannot fail', 'Leave it out.']],
-  [K.ThrowStatement, ['throw is not part of the language: equations cannot fail', 'Use logZero for what is impossible.']],
+  [
+    K.ThrowStatement,
+    ['throw is not part of the language: equations cannot fail', 'Use logZero for what is impossible.'],
+  ],
   [K.ClassDeclaration, ['classes are not equations', 'Use consts and functions.']],
   [K.EnumDeclaration, ['enums are not part of the language', 'Use consts.']],
 ]);

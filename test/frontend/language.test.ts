@@ -1,6 +1,7 @@
 /** What the front end makes of each construct of the language, seen through the graph it prints. */
 import { describe, expect, test } from 'vitest';
 import { readSpec } from '../../compiler/frontend/index.js';
+import { printGraph } from '../../compiler/graph/print.js';
 import { printed, readFiles, spec } from './scratch.js';
 
 /** The loss of a body that needs no field. */
@@ -8,7 +9,8 @@ const loss = (body: string, top?: string): string => {
   const lines = printed(body, top);
   return /^return \{ loss: (.*), gradients: \{\} \};$/.exec(lines[lines.length - 1]!)![1]!;
 };
-const lossOf = (expression: string, top?: string): string => loss(`return { loss: ${expression}, gradients: {} };`, top);
+const lossOf = (expression: string, top?: string): string =>
+  loss(`return { loss: ${expression}, gradients: {} };`, top);
 
 describe('expressions', () => {
   test.each([
@@ -50,8 +52,12 @@ describe('statics unroll', () => {
   ])('%s', (written, expected) => expect(lossOf(written)).toBe(expected));
 
   test('destructuring', () => {
-    expect(loss('const [a, , c = 5, ...rest] = [...durations, 7, 8]; const { x: { y }, z = 2 } = { x: { y: scale } };\n' +
-      'return { loss: a + c + rest[0] + y * z, gradients: {} };')).toBe('16 + scale * 2');
+    expect(
+      loss(
+        'const [a, , c = 5, ...rest] = [...durations, 7, 8]; const { x: { y }, z = 2 } = { x: { y: scale } };\n' +
+          'return { loss: a + c + rest[0] + y * z, gradients: {} };',
+      ),
+    ).toBe('16 + scale * 2');
   });
 });
 
@@ -70,16 +76,25 @@ describe('helpers', () => {
     ).toBe('scale > 1 ? 2 * scale : scale > 0 ? 2 * scale + 2 : 2');
   });
   test('an early return on a static condition is taken while reading', () => {
-    expect(loss('const f = (n, x) => { if (n === 3) return x; return 1; };\nreturn { loss: f(factor, scale), gradients: {} };')).toBe('scale');
+    expect(
+      loss(
+        'const f = (n, x) => { if (n === 3) return x; return 1; };\nreturn { loss: f(factor, scale), gradients: {} };',
+      ),
+    ).toBe('scale');
   });
   test('parameters and consts hide outer names', () => {
-    expect(loss('const f = (T) => { const U = T + 1; return U; };\nreturn { loss: f(scale), gradients: {} };')).toBe('scale + 1');
+    expect(loss('const f = (T) => { const U = T + 1; return U; };\nreturn { loss: f(scale), gradients: {} };')).toBe(
+      'scale + 1',
+    );
   });
   test('functions are values', () => {
-    expect(loss('const twice = (f, x) => f(f(x));\nreturn { loss: twice((x) => x * scale, 2), gradients: {} };')).toBe('2 * scale * scale');
+    expect(loss('const twice = (f, x) => f(f(x));\nreturn { loss: twice((x) => x * scale, 2), gradients: {} };')).toBe(
+      '2 * scale * scale',
+    );
   });
   test('a helper may make fields; each gets a name of its own', () => {
-    const lines = printed(`const norm = (x) => { const z = field([T], (t) => x(t, 0, 0)); return field([T], (t) => x(t, 0, 1) - z(t)); };
+    const lines =
+      printed(`const norm = (x) => { const z = field([T], (t) => x(t, 0, 0)); return field([T], (t) => x(t, 0, 1) - z(t)); };
     const a = norm(acts);
     const b = norm(acts);
     return { loss: a(0) + b(0), gradients: {} };`);
@@ -106,7 +121,9 @@ describe('fields', () => {
     ]);
   });
   test('names of fields keep clear of inputs, sizes and buffers', () => {
-    const lines = printed('const loss = field([T], (t) => t);\nconst grad_acts = field([T], (t) => loss(t));\nreturn { loss: loss(0), gradients: {} };');
+    const lines = printed(
+      'const loss = field([T], (t) => t);\nconst grad_acts = field([T], (t) => loss(t));\nreturn { loss: loss(0), gradients: {} };',
+    );
     expect(lines.map((line) => line.split(' ')[1])).toEqual(['loss_2', 'grad_acts_2', '{']);
   });
   test('recurrences may read each other', () => {
@@ -133,14 +150,21 @@ describe('what is learnt about ints', () => {
     expect(decl).toEqual({ name: 'skip', type: 'int', default: 0 });
   });
   test('a parameter compared with an index is an int of its range', () => {
-    expect(param('const a = field([T, V], (t, v) => (v === blank ? 1 : 0));', 'blank')).toMatchObject({ type: 'int', below: V });
+    expect(param('const a = field([T, V], (t, v) => (v === blank ? 1 : 0));', 'blank')).toMatchObject({
+      type: 'int',
+      below: V,
+    });
   });
   test('a use as an index outweighs a comparison', () => {
     const decl = param('const a = field([T], (t) => (t < blank ? 1 : 0) + acts(t, 0, blank));', 'blank');
     expect(decl).toMatchObject({ type: 'int', below: V });
   });
   test('other parameters stay real', () => {
-    expect(param('const a = field([T], (t) => t * scale + (scale > 0 ? 1 : 0));', 'scale')).toEqual({ name: 'scale', type: 'real', default: 1 });
+    expect(param('const a = field([T], (t) => t * scale + (scale > 0 ? 1 : 0));', 'scale')).toEqual({
+      name: 'scale',
+      type: 'real',
+      default: 1,
+    });
   });
   test('labels get their limit from the dimension they index', () => {
     const graph = read('const a = field([U], (u) => acts(0, u, labels(u)));');
@@ -161,22 +185,36 @@ describe('what is learnt about ints', () => {
 describe('files', () => {
   test('imports are inlined: named, default, namespace, re-exported, in folders', () => {
     const files = {
-      'spec.ts': spec('return { loss: h.twice(half(scale)) + weight + all + inner.deep, gradients: {} };', `
+      'spec.ts': spec(
+        'return { loss: h.twice(half(scale)) + weight + all + inner.deep, gradients: {} };',
+        `
 import half, { weight as weight } from './lib/half.js';
 import * as h from './lib/index.js';
-import { all, inner } from './lib';`),
-      'lib/half.ts': "import { quarter } from './index.js';\nexport const weight = 2 * quarter;\nexport default (x: number) => x / 2;\n",
+import { all, inner } from './lib';`,
+      ),
+      'lib/half.ts':
+        "import { quarter } from './index.js';\nexport const weight = 2 * quarter;\nexport default (x: number) => x / 2;\n",
       'lib/index.ts':
         "export * from './twice.js';\nexport { all } from './constants.js';\nexport * as inner from './constants.js';\nexport const quarter = 0.25;\n",
-      'lib/twice.ts': "import { exp as e } from 'trellis-jit/dsl';\nexport function twice(x: number) { return e(2 * x); }\n",
-      'lib/constants.ts': "const seven = 7;\nexport { seven as all };\nexport const deep = Math.PI;\nlet ignored = 1;\nconsole.log(ignored);\n",
+      'lib/twice.ts':
+        "import { exp as e } from 'trellis-jit/dsl';\nexport function twice(x: number) { return e(2 * x); }\n",
+      'lib/constants.ts':
+        'const seven = 7;\nexport { seven as all };\nexport const deep = Math.PI;\nlet ignored = 1;\nconsole.log(ignored);\n',
     };
     const reading = readFiles(files);
-    expect(reading.files.map(({ path }) => path.split('/').slice(-1)[0])).toEqual(['spec.ts', 'index.ts', 'twice.ts', 'half.ts', 'constants.ts']);
+    expect(reading.files.map(({ path }) => path.split('/').slice(-1)[0])).toEqual([
+      'spec.ts',
+      'index.ts',
+      'twice.ts',
+      'half.ts',
+      'constants.ts',
+    ]);
     expect(printed(files)).toEqual([`return { loss: exp(2 * (scale / 2)) + 0.5 + 7 + ${Math.PI}, gradients: {} };`]);
   });
   test('the vocabulary as a namespace, under aliases and by relative path', () => {
-    const text = (from: string) => `import * as dsl from '${from}';\nimport { field as cells, f32 } from '${from}';\nexport default dsl.defineLoss(
+    const text = (
+      from: string,
+    ) => `import * as dsl from '${from}';\nimport { field as cells, f32 } from '${from}';\nexport default dsl.defineLoss(
       { name: 'x', inputs: { a: f32('T') } }, (given) => { const b = cells([given.T], (t) => dsl.tanh(given.a(t)));
       return { loss: b(0), gradients: { a: b } }; });`;
     const expected = ['const b = field([T], (t) => tanh(a(t)));', 'return { loss: b(0), gradients: { a: b } };'];
@@ -203,17 +241,47 @@ import { all, inner } from './lib';`),
 describe('the header', () => {
   test('lengths: T and U by default, or as declared', () => {
     const graph = (header: string) =>
-      readFiles({ 'spec.ts': `import { defineLoss, f32 } from 'trellis-jit/dsl';\nexport default defineLoss({ name: 'x', ${header} }, ({ a }) => ({ loss: a(0), gradients: {} }));` }).graph;
+      readFiles({
+        'spec.ts': `import { defineLoss, f32 } from 'trellis-jit/dsl';\nexport default defineLoss({ name: 'x', ${header} }, ({ a }) => ({ loss: a(0), gradients: {} }));`,
+      }).graph;
     expect(graph("inputs: { a: f32('T') }").lengths).toEqual([{ size: 'T', argument: 'actLens' }]);
     expect(graph("inputs: { a: f32('S') }").lengths).toEqual([]);
-    expect(graph("inputs: { a: f32('S') }, lengths: { S: 'frames' }").lengths).toEqual([{ size: 'S', argument: 'frames' }]);
+    expect(graph("inputs: { a: f32('S') }, lengths: { S: 'frames' }").lengths).toEqual([
+      { size: 'S', argument: 'frames' },
+    ]);
     expect(graph("inputs: { a: f32('2*S - 1') }, doc: 'one line'")).toMatchObject({
       doc: 'one line',
       inputs: [{ dims: [{ constant: -1, terms: { S: 2 } }] }],
     });
   });
+  test('statics can be given other values', () => {
+    const file = 'test/frontend/unrolled.ts';
+    const lossOf = (statics: Record<string, number | number[]>) => {
+      const { graph } = readSpec(file, { statics });
+      return [
+        printGraph(graph)
+          .split('\n')
+          .find((line) => line.includes('return'))!
+          .trim(),
+        graph.statics,
+      ];
+    };
+    expect(lossOf({})).toEqual(['return { loss: logAddExp(a(1), a(2)), gradients: {} };', { steps: [1, 2], shift: 0 }]);
+    expect(lossOf({ steps: [4], shift: 1 })).toEqual([
+      'return { loss: a(5), gradients: {} };',
+      { steps: [4], shift: 1 },
+    ]);
+    expect(() => lossOf({ step: [4] })).toThrow(
+      'statics: the spec declares no static step; it declares steps and shift',
+    );
+    expect(() => lossOf({ steps: 4 })).toThrow('statics: steps is 4; it must be an array of finite numbers');
+    expect(() => lossOf({ shift: Number.NaN })).toThrow('statics: shift is null; it must be a finite number');
+  });
   test('statics are kept for cache keys', () => {
-    expect(readFiles({ 'spec.ts': spec('return { loss: 0, gradients: {} };') }).graph.statics).toEqual({ durations: [1, 2], factor: 3 });
+    expect(readFiles({ 'spec.ts': spec('return { loss: 0, gradients: {} };') }).graph.statics).toEqual({
+      durations: [1, 2],
+      factor: 3,
+    });
   });
 });
 

@@ -41,7 +41,8 @@ test('every kind of mistake has a wrong spec', () => {
   const source = 'compiler/frontend';
   for (const file of readdirSync(source)) {
     const text = readFileSync(`${source}/${file}`, 'utf8');
-    for (const [, code] of text.matchAll(/(?:fail|specError)\(\s*(?:[^'`;]*?,\s*)?'([a-z]+(?:-[a-z]+)*)',/g)) codes.add(code!);
+    for (const [, code] of text.matchAll(/(?:fail|specError)\(\s*(?:[^'`;]*?,\s*)?'([a-z]+(?:-[a-z]+)*)',/g))
+      codes.add(code!);
   }
   const seen = new Set(files.map((file) => mistake(file).code));
   expect(codes.size).toBeGreaterThan(40);
