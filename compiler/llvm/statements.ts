@@ -55,15 +55,15 @@ function emitIf(context: KernelContext, scope: Scope, statement: KIf): void {
     string,
   ];
   writer.branchIf(condition, then, statement.otherwise.length > 0 ? otherwise : after);
-  writer.label(then);
+  writer.startBlock(then);
   emitBlock(context, scope, statement.then);
   writer.branch(after);
   if (statement.otherwise.length > 0) {
-    writer.label(otherwise);
+    writer.startBlock(otherwise);
     emitBlock(context, scope, statement.otherwise);
     writer.branch(after);
   }
-  writer.label(after);
+  writer.startBlock(after);
 }
 
 /**
@@ -100,7 +100,7 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
   ) as [string, string, string];
   const before = writer.block;
   writer.branch(head);
-  writer.label(head);
+  writer.startBlock(head);
   const variable = writer.phi(loop.variable, 'i64', [{ value: start, block: before }]);
   const running = accumulators.map(({ reduce, type, initial }) =>
     writer.phi(reduce.name, type, [{ value: initial, block: before }]),
@@ -110,7 +110,7 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
     : writer.emit('more', `icmp slt i64 ${variable.value}, ${to}`);
   writer.branchIf(more, body, done);
 
-  writer.label(body);
+  writer.startBlock(body);
   const mask = masked ? activeAt(context, scope, variable.value, fromLanes, toLanes) : scope.mask;
   const skip = masked ? skipUnlessAny(context, lanes, mask!, loop.variable) : undefined;
   const values = new Map(scope.values);
@@ -127,7 +127,7 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
   const ran = writer.block;
   if (skip !== undefined) {
     writer.branch(skip.to);
-    writer.label(skip.to);
+    writer.startBlock(skip.to);
     accumulators.forEach(({ reduce, type }, i) => {
       const incoming = [
         { value: running[i]!.value, block: skip.from },
@@ -144,7 +144,7 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
   });
   writer.branchBack(head);
 
-  writer.label(done);
+  writer.startBlock(done);
   accumulators.forEach(({ reduce, width }, i) => {
     const text = running[i]!.value;
     scope.values.set(reduce.name, width > 0 ? varying(reduce.type, text) : uniform(reduce.type, text));
@@ -176,7 +176,7 @@ function skipUnlessAny(
   const [some, to] = [writer.fresh(`${hint}.some`), writer.fresh(`${hint}.after`)];
   const from = writer.block;
   writer.branchIf(any, some, to);
-  writer.label(some);
+  writer.startBlock(some);
   return { from, to };
 }
 

@@ -1,5 +1,5 @@
 /**
- * Writing one function: instructions in order, unique readable names, labels.
+ * Writing one function: instructions in order, unique readable names, basic blocks.
  * What a function needs of the module (declarations of intrinsics, helper functions, constants) is collected beside it.
  */
 import { commentText, identifier, mangled, vectorOf } from './types.js';
@@ -68,7 +68,7 @@ export class FunctionWriter {
     for (const name of ['entry', ...reserved]) this.#used.set(name, 1);
   }
 
-  /** An unused name made from `hint`, without its '%'. Labels and values share one name space in LLVM. */
+  /** An unused name made from `hint`, without its '%'. Blocks and values share one name space in LLVM. */
   fresh(hint: string): string {
     const count = this.#used.get(hint) ?? 0;
     this.#used.set(hint, count + 1);
@@ -93,7 +93,7 @@ export class FunctionWriter {
   }
 
   /** Starts a block. The block before must have been ended by a branch. `name` comes from `fresh`. */
-  label(name: string): void {
+  startBlock(name: string): void {
     this.#block = name;
     this.#splats.clear();
     this.#lines.push(`${identifier(name)}:`);
