@@ -52,7 +52,7 @@ export function verifyGraph(graph: Graph): void {
     const decl = graph.inputs.find((candidate) => candidate.name === input);
     const field = graph.fields.find((candidate) => candidate.name === name);
     if (decl?.element !== 'f32') bug(`a gradient for ${input}, which is not a real input`);
-    if (!field) return bug(`the gradient of ${input} is ${name}, which is not a field`);
+    if (!field) throw new CompilerBug('graph', `the gradient of ${input} is ${name}, which is not a field`);
     const same = field.domain.length === decl!.dims.length && field.domain.every((d, i) => sameSize(d, decl!.dims[i]!));
     if (!same) bug(`the gradient of ${input} is over [${field.domain.map(printSize).join(', ')}]`);
   }

@@ -24,7 +24,7 @@ describe.each(specs)('%s', (file) => {
 });
 
 /** A graph of one field over [T] and the loss, with the expression that `make` builds for a cell. */
-export function graphOf(make: (b: GraphBuilder, t: Expr) => Expr): Graph {
+function graphOf(make: (b: GraphBuilder, t: Expr) => Expr): Graph {
   const b = new GraphBuilder();
   const t = b.index('t');
   const T = sizeSymbol('T');
