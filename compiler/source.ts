@@ -37,7 +37,9 @@ export class SpecError extends Error {
 export class CompilerBug extends Error {
   readonly stage: string;
   constructor(stage: string, message: string) {
-    super(`internal error in ${stage}: ${message}. This is a bug in Trellis; the spec that triggers it would help us fix it.`);
+    super(
+      `internal error in ${stage}: ${message}. This is a bug in Trellis; the spec that triggers it would help us fix it.`,
+    );
     this.name = 'CompilerBug';
     this.stage = stage;
   }

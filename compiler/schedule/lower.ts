@@ -126,7 +126,8 @@ export class Lowering {
     const below = this.declared(expr)?.below;
     const upper = below ? [affineOfSize(below).offset(-1)] : [];
     if (expr.op === 'param') {
-      if (!writer.hasAtom(atom)) writer.atom(atom, writer.constant(k.scalar(expr.name, 'index')), below ? [Affine.zero] : [], upper);
+      if (!writer.hasAtom(atom))
+        writer.atom(atom, writer.constant(k.scalar(expr.name, 'index')), below ? [Affine.zero] : [], upper);
       return Affine.atom(atom);
     }
     const known = this.recall(expr, block);
@@ -139,12 +140,20 @@ export class Lowering {
   private opaqueValue(expr: Expr, block: Block): Value {
     if (expr.op === 'read') return this.read(expr, block);
     if (expr.op === 'select') {
-      const [condition, then, otherwise] = [this.bool(expr.args[0], block), this.int(expr.args[1], block), this.int(expr.args[2], block)];
+      const [condition, then, otherwise] = [
+        this.bool(expr.args[0], block),
+        this.int(expr.args[1], block),
+        this.int(expr.args[2], block),
+      ];
       return this.writer.combine(k.select, [condition, then, otherwise], 'i');
     }
     if (expr.op === 'prim' && (expr.name === 'min' || expr.name === 'max' || expr.name === 'mul')) {
-      const name = expr.name;
-      return this.writer.combine((a, b) => k[name](a, b), expr.args.map((arg) => this.int(arg, block)), 'i');
+      const make = { min: k.min, max: k.max, mul: k.mul }[expr.name];
+      return this.writer.combine(
+        make,
+        expr.args.map((arg) => this.int(arg, block)),
+        'i',
+      );
     }
     throw new CompilerBug('schedule', `no int form of ${expr.op}`);
   }
@@ -168,7 +177,11 @@ export class Lowering {
       return writer.combine(make as (...exprs: KExpr[]) => ReturnType<typeof k.and>, args, 'condition');
     }
     if (expr.op === 'select') {
-      return writer.combine(k.select, expr.args.map((arg) => this.bool(arg, block)), 'condition');
+      return writer.combine(
+        k.select,
+        expr.args.map((arg) => this.bool(arg, block)),
+        'condition',
+      );
     }
     if (expr.op !== 'compare') throw new CompilerBug('schedule', `no condition in ${expr.op}`);
     const [left, right] = expr.args;
@@ -312,7 +325,11 @@ export class Lowering {
     writer.bind(high);
     // Where high is exact, or infinite (inf - inf is NaN), nothing is left over.
     const low = writer.combine(
-      (x, h) => k.cast('f32', k.select(k.compare('eq', x, k.cast('f64', h)), k.real('f64', 0), k.prim('sub', x, k.cast('f64', h)))),
+      (x, h) =>
+        k.cast(
+          'f32',
+          k.select(k.compare('eq', x, k.cast('f64', h)), k.real('f64', 0), k.prim('sub', x, k.cast('f64', h))),
+        ),
       [exact, high],
       `${exact.name}_low`,
     );
@@ -352,9 +369,19 @@ export class Lowering {
     const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form)));
     const at = this.address(expr.source, forms);
     const element = input ? input.element : this.context.lattice;
-    const other = input?.element === 'i32' ? -1 : input ? Number.NEGATIVE_INFINITY : this.context.layouts.get(expr.source)!.equation.outside;
+    const other =
+      input?.element === 'i32'
+        ? -1
+        : input
+          ? Number.NEGATIVE_INFINITY
+          : this.context.layouts.get(expr.source)!.equation.outside;
     const pin = this.pinned?.names.has(expr.source) ? this.pinned.block : undefined;
-    const loaded = writer.combine((address, guard) => k.load(expr.source, element, address, guard, other), [at, mask], expr.source, pin);
+    const loaded = writer.combine(
+      (address, guard) => k.load(expr.source, element, address, guard, other),
+      [at, mask],
+      expr.source,
+      pin,
+    );
     writer.bind(loaded);
     if (loaded.type === 'index') return loaded;
     return this.convertLoad(loaded);
@@ -380,7 +407,11 @@ export class Lowering {
     } else columns = forms.map((form) => writer.index(form));
     let at = writer.index(Affine.atom('b'));
     for (const [axis, column] of columns.entries())
-      at = writer.combine((outer, extent, inner) => k.add(k.mul(outer, extent), inner), [at, extents[axis]!, column], `at_${source}`);
+      at = writer.combine(
+        (outer, extent, inner) => k.add(k.mul(outer, extent), inner),
+        [at, extents[axis]!, column],
+        `at_${source}`,
+      );
     return at;
   }
 
@@ -422,7 +453,12 @@ export class Lowering {
         inLanes ? 'serial' : 'lanes',
         { name: expr.index.name, from: this.writer.constant(k.index(0)), to: extent, ...(!inLanes && { precision }) },
         (body, variable) => {
-          const atom = this.writer.atom(`${expr.index.name}#${result}`, variable, [Affine.zero], [this.size(expr.extent).offset(-1)]);
+          const atom = this.writer.atom(
+            `${expr.index.name}#${result}`,
+            variable,
+            [Affine.zero],
+            [this.size(expr.extent).offset(-1)],
+          );
           this.bindIndex(expr.index, atom, body);
           const { op, value } = make(this.convert(this.real(expr.body, body), precision), body);
           return [{ name: result, op, type: precision, value: this.writer.use(value, body) }];
@@ -445,7 +481,10 @@ export class Lowering {
     const shift = this.writer.combine((x) => k.select(infinite(x), k.real(precision, 0), x), [top], 'shift');
     this.writer.bind(shift);
     const total = over(
-      (value) => ({ op: 'sum', value: this.writer.combine((x, m) => k.prim('exp', k.prim('sub', x, m)), [value, shift], 'x') }),
+      (value) => ({
+        op: 'sum',
+        value: this.writer.combine((x, m) => k.prim('exp', k.prim('sub', x, m)), [value, shift], 'x'),
+      }),
       'total',
     );
     const log = this.writer.combine((x) => k.prim('log', x), [this.widen(total)], 'log_total');
@@ -471,7 +510,10 @@ export class Lowering {
 
 /** A size over the padded batch, as an expression of launch scalars. */
 export function paddedSize(size: SizeExpr): KExpr {
-  const terms = Object.entries(size.terms).map(([name, factor]) => ({ factor, symbol: k.scalar(`${name}_max`, 'index') }));
+  const terms = Object.entries(size.terms).map(([name, factor]) => ({
+    factor,
+    symbol: k.scalar(`${name}_max`, 'index'),
+  }));
   let sum: KExpr | undefined;
   for (const { factor, symbol } of terms.sort((a, b) => b.factor - a.factor)) {
     const term = k.mul(symbol, k.index(Math.abs(factor)));

@@ -37,14 +37,19 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
     const ready = [...pending].find((group) =>
       group.every((equation) =>
         readsIn(equation.body).every(
-          (read) => !names.has(read.source) || phaseOf.has(read.source) || group.some((member) => member.name === read.source),
+          (read) =>
+            !names.has(read.source) || phaseOf.has(read.source) || group.some((member) => member.name === read.source),
         ),
       ),
     );
     if (!ready) {
       const stuck = [...pending][0]![0]!;
       const reads = readsIn(stuck.body).filter((read) => names.has(read.source) && !phaseOf.has(read.source));
-      throw new NoOrder(stuck.name, reads.map((read) => ({ text: read.source, origin: builder.origins.get(read.id)?.[0] })), 'contradiction');
+      throw new NoOrder(
+        stuck.name,
+        reads.map((read) => ({ text: read.source, origin: builder.origins.get(read.id)?.[0] })),
+        'contradiction',
+      );
     }
     pending.delete(ready);
     const needs = ready.flatMap((equation) => readsIn(equation.body)).filter((read) => phaseOf.has(read.source));
@@ -55,7 +60,10 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
         ready[0]!.domain,
       );
       if (!box) throw new NoOrder(ready[0]!.name, [], 'domains');
-      waves.push({ phase: after, group: { equations: ready, box, wave: findWavefront(ready, ranges, builder.origins) } });
+      waves.push({
+        phase: after,
+        group: { equations: ready, box, wave: findWavefront(ready, ranges, builder.origins) },
+      });
       for (const equation of ready) phaseOf.set(equation.name, after);
     } else {
       const home = placeRows(ready[0]!, after, rows, phaseOf, ranges);
@@ -68,7 +76,12 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
   return Array.from({ length: count }, (_, phase) => [
     ...rows
       .filter((group) => group.phase === phase)
-      .map(({ equations, box }): Step => ({ kind: 'rows', group: { equations, box, lanesLast: !needsOwnLanes(equations, rank) } })),
+      .map(
+        ({ equations, box }): Step => ({
+          kind: 'rows',
+          group: { equations, box, lanesLast: !needsOwnLanes(equations, rank) },
+        }),
+      ),
     ...waves.filter((group) => group.phase === phase).map(({ group }): Step => ({ kind: 'wave', group })),
   ]);
 }
@@ -80,7 +93,9 @@ function needsOwnLanes(equations: readonly Equation[], rank: ReadonlyMap<string,
     equations.some(
       (equation) =>
         contains(equation.body, 'reduce') ||
-        readsIn(equation.body).some((read) => read.type === 'real' && (rank.get(read.source) ?? 0) > equation.axes.length),
+        readsIn(equation.body).some(
+          (read) => read.type === 'real' && (rank.get(read.source) ?? 0) > equation.axes.length,
+        ),
     )
   );
 }
@@ -93,7 +108,13 @@ function contains(root: Expr, op: Expr['op']): boolean {
  * The group a plain equation joins: one over a compatible box whose members it reads, if at all, at its own cell.
  * Otherwise a new one in the first phase where all it needs is there.
  */
-function placeRows(equation: Equation, after: number, rows: OpenRows[], phaseOf: ReadonlyMap<string, number>, ranges: Ranges): OpenRows {
+function placeRows(
+  equation: Equation,
+  after: number,
+  rows: OpenRows[],
+  phaseOf: ReadonlyMap<string, number>,
+  ranges: Ranges,
+): OpenRows {
   const reads = readsIn(equation.body).filter((read) => phaseOf.has(read.source));
   const joinable = rows
     .filter((group) => {
@@ -106,7 +127,10 @@ function placeRows(equation: Equation, after: number, rows: OpenRows[], phaseOf:
         .every((read) => {
           const member = group.equations.find((candidate) => candidate.name === read.source)!;
           const everywhere = sameBox(member.domain, box);
-          return everywhere && read.indices.every((at, axis) => ranges.affine(at).equals(ranges.affine(equation.axes[axis]!)));
+          return (
+            everywhere &&
+            read.indices.every((at, axis) => ranges.affine(at).equals(ranges.affine(equation.axes[axis]!)))
+          );
         });
     })
     .sort((a, b) => a.phase - b.phase);

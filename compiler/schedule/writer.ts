@@ -244,6 +244,7 @@ export class KernelWriter {
     then(yes);
     const no = new Block(block);
     otherwise?.(no);
+    // biome-ignore lint/suspicious/noThenProperty: the arm of a branch; no kernel is ever awaited
     block.statements.push({ kind: 'if', condition: test, then: yes.statements, otherwise: no.statements });
   }
 

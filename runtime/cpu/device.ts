@@ -35,7 +35,11 @@ function openDevice(): Device {
   try {
     jit = new LlvmJit();
   } catch (error) {
-    throw new TrellisError('device-unavailable', `libLLVM at ${found.path} cannot be used: ${(error as Error).message}`, { cause: error });
+    throw new TrellisError(
+      'device-unavailable',
+      `libLLVM at ${found.path} cannot be used: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
   device = {
     name: 'cpu',
@@ -141,7 +145,11 @@ class CpuSpec implements DeviceSpec {
   #fromDisk(shapeClass: ShapeClass): Runner | undefined {
     const entry = this.store.get(this.#programKey(shapeClass));
     if (!entry) return undefined;
-    return new CpuRunner('disk', this.signature, new CpuExecutor(entry.metadata as unknown as KernelProgram, entry.payload, this.jit, this.store));
+    return new CpuRunner(
+      'disk',
+      this.signature,
+      new CpuExecutor(entry.metadata as unknown as KernelProgram, entry.payload, this.jit, this.store),
+    );
   }
 
   #text(shapeClass: ShapeClass): { program: KernelProgram; llvm: string } {
@@ -152,7 +160,10 @@ class CpuSpec implements DeviceSpec {
 
   #finish(shapeClass: ShapeClass, program: KernelProgram, object: Uint8Array): Runner {
     // Only what a launch needs; the kernels' bodies are in the object code.
-    const plan: KernelProgram = { ...program, phases: program.phases.map((phase) => phase.map((kernel) => ({ ...kernel, doc: [], body: [] }))) };
+    const plan: KernelProgram = {
+      ...program,
+      phases: program.phases.map((phase) => phase.map((kernel) => ({ ...kernel, doc: [], body: [] }))),
+    };
     const runner = new CpuRunner('compiled', this.signature, new CpuExecutor(plan, object, this.jit, this.store));
     this.store.set(this.#programKey(shapeClass), plan as unknown as JsonValue, object);
     return runner;
@@ -212,6 +223,12 @@ class CpuRunner implements Runner {
     for (const [name, array] of Object.entries(batch.out.gradients ?? {})) buffers[`grad_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     for (const { size } of this.signature.lengths) scalars[`${size}_max`] = batch.sizes[size]!;
-    return { buffers, scalars, work, ...(batch.threads !== undefined && { threads: batch.threads }), ...(abort && { abort }) };
+    return {
+      buffers,
+      scalars,
+      work,
+      ...(batch.threads !== undefined && { threads: batch.threads }),
+      ...(abort && { abort }),
+    };
   }
 }
