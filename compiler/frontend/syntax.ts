@@ -34,6 +34,37 @@ export function specError(code: string, node: ts.Node, message: string, hint: st
   return new SpecError({ code, origin: originOf(node), text: node.getSourceFile().text, message, hint });
 }
 
+/** What TypeScript's parser lets pass and its checker, which does not run here, would refuse. */
+function checkGrammar(node: ts.Node): void {
+  const hint = 'This is not TypeScript yet: correct the syntax here.';
+  if (ts.isVariableDeclarationList(node)) {
+    if (node.declarations.hasTrailingComma || node.declarations.length === 0) {
+      throw specError('syntax', node.declarations.at(-1) ?? node, 'the declaration after the comma is missing', hint);
+    }
+    const isConst = (node.flags & ts.NodeFlags.Const) !== 0;
+    const isAmbient =
+      ts.isVariableStatement(node.parent) &&
+      node.parent.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.DeclareKeyword);
+    const empty = node.declarations.find(({ initializer }) => initializer === undefined);
+    if (isConst && !isAmbient && empty && ts.isVariableStatement(node.parent)) {
+      throw specError(
+        'syntax',
+        empty,
+        `the const ${empty.name.getText()} has no value`,
+        'Give it one: const name = ...;',
+      );
+    }
+  }
+  if (ts.isArrowFunction(node)) {
+    const file = node.getSourceFile();
+    const arrow = node.equalsGreaterThanToken;
+    if (file.text.slice(arrow.pos, arrow.getStart(file)).includes('\n')) {
+      throw specError('syntax', arrow, '=> is on a line of its own', 'Write it on the line of the parameters.');
+    }
+  }
+  ts.forEachChild(node, checkGrammar);
+}
+
 /** Parsed files by absolute path: each file is read once, however often the equations are evaluated. */
 export class Sources {
   private readonly files = new Map<string, ts.SourceFile>();
@@ -59,6 +90,7 @@ export class Sources {
         hint: 'This is not TypeScript yet: correct the syntax here, or just before.',
       });
     }
+    checkGrammar(file);
     this.files.set(path, file);
     return file;
   }
