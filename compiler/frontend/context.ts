@@ -1,8 +1,9 @@
 /** What one reading of a spec knows and collects: the graph builder, fields so far, and what is learnt about ints. */
-import { ts } from 'ts-morph';
+import type { ts } from 'ts-morph';
 import { GraphBuilder } from '../graph/build.js';
 import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
 import { originOf, specError } from './syntax.js';
+import { TS } from './typescript.js';
 import type { Closure, FieldHandle, Scope, Value } from './values.js';
 
 /** An argument and where it was written. */
@@ -61,7 +62,7 @@ export class Context {
     });
     // Parentheses are not what is wrong.
     let place = node;
-    while (ts.isParenthesizedExpression(place)) place = place.expression;
+    while (TS.isParenthesizedExpression(place)) place = place.expression;
     throw specError(code, place, message, hint + trail.join(''));
   }
 

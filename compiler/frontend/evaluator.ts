@@ -2,7 +2,7 @@
  * The partial evaluator: walks a spec's syntax and computes what is known, turning the rest into expressions.
  * Functions are called by evaluating their bodies in place; nothing of the spec is ever executed.
  */
-import { ts } from 'ts-morph';
+import type { ts } from 'ts-morph';
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp, Expr } from '../graph/graph.js';
 import { callBuiltin, callRead } from './builtins.js';
@@ -13,24 +13,30 @@ import type { Modules } from './modules.js';
 import { Names } from './names.js';
 import { applyPrimitive, choose, compareValues, condition, numeric } from './operators.js';
 import { bindPattern, runBody } from './statements.js';
+import { lazily, TS } from './typescript.js';
 import { refuseExpression, refuseOperator } from './unsupported.js';
 import { type Closure, describe, hasKind, isArray, Scope, scalar, type Value } from './values.js';
 
-const K = ts.SyntaxKind;
-const arithmetic: ReadonlyMap<ts.SyntaxKind, PrimitiveName> = new Map([
-  [K.PlusToken, 'add'],
-  [K.MinusToken, 'sub'],
-  [K.AsteriskToken, 'mul'],
-  [K.SlashToken, 'div'],
-] as const);
-const comparison: ReadonlyMap<ts.SyntaxKind, CompareOp> = new Map([
-  [K.EqualsEqualsEqualsToken, 'eq'],
-  [K.ExclamationEqualsEqualsToken, 'ne'],
-  [K.LessThanToken, 'lt'],
-  [K.LessThanEqualsToken, 'le'],
-  [K.GreaterThanToken, 'gt'],
-  [K.GreaterThanEqualsToken, 'ge'],
-] as const);
+const arithmetic = lazily(
+  (): ReadonlyMap<ts.SyntaxKind, PrimitiveName> =>
+    new Map([
+      [TS.SyntaxKind.PlusToken, 'add'],
+      [TS.SyntaxKind.MinusToken, 'sub'],
+      [TS.SyntaxKind.AsteriskToken, 'mul'],
+      [TS.SyntaxKind.SlashToken, 'div'],
+    ] as const),
+);
+const comparison = lazily(
+  (): ReadonlyMap<ts.SyntaxKind, CompareOp> =>
+    new Map([
+      [TS.SyntaxKind.EqualsEqualsEqualsToken, 'eq'],
+      [TS.SyntaxKind.ExclamationEqualsEqualsToken, 'ne'],
+      [TS.SyntaxKind.LessThanToken, 'lt'],
+      [TS.SyntaxKind.LessThanEqualsToken, 'le'],
+      [TS.SyntaxKind.GreaterThanToken, 'gt'],
+      [TS.SyntaxKind.GreaterThanEqualsToken, 'ge'],
+    ] as const),
+);
 
 export class Evaluator implements Reader {
   private readonly names: Names;
@@ -47,10 +53,10 @@ export class Evaluator implements Reader {
   evaluate(node: ts.Expression, scope: Scope): Value {
     this.context.step(node);
     const value = this.visit(node, scope);
-    const transparent = ts.isParenthesizedExpression(node) || ts.isIdentifier(node) || ts.isAsExpression(node);
+    const transparent = TS.isParenthesizedExpression(node) || TS.isIdentifier(node) || TS.isAsExpression(node);
     if (hasKind(value, 'scalar')) {
       const leaf = ['size', 'param', 'index'].includes(value.expr.op);
-      if (!transparent || (leaf && ts.isIdentifier(node))) this.context.note(value.expr, node);
+      if (!transparent || (leaf && TS.isIdentifier(node))) this.context.note(value.expr, node);
     }
     return value;
   }
@@ -59,38 +65,39 @@ export class Evaluator implements Reader {
 
   private visit(node: ts.Expression, scope: Scope): Value {
     if (
-      ts.isParenthesizedExpression(node) ||
-      ts.isAsExpression(node) ||
-      ts.isSatisfiesExpression(node) ||
-      ts.isTypeAssertionExpression(node) ||
-      ts.isNonNullExpression(node)
+      TS.isParenthesizedExpression(node) ||
+      TS.isAsExpression(node) ||
+      TS.isSatisfiesExpression(node) ||
+      TS.isTypeAssertionExpression(node) ||
+      TS.isNonNullExpression(node)
     ) {
       return this.evaluate(node.expression, scope);
     }
-    if (ts.isNumericLiteral(node)) return Number(node.text);
-    if (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) return node.text;
-    if (node.kind === K.TrueKeyword) return true;
-    if (node.kind === K.FalseKeyword) return false;
-    if (ts.isIdentifier(node)) return this.names.name(node, scope);
-    if (ts.isArrowFunction(node) || ts.isFunctionExpression(node)) return this.closure(node, scope);
-    if (ts.isArrayLiteralExpression(node)) return spread(this, node.elements, scope).map(({ value }) => value);
-    if (ts.isObjectLiteralExpression(node)) return objectLiteral(this, node, scope);
-    if (ts.isPrefixUnaryExpression(node)) return this.prefix(node, scope);
-    if (ts.isBinaryExpression(node)) return this.binary(node, scope);
-    if (ts.isConditionalExpression(node)) {
+    if (TS.isNumericLiteral(node)) return Number(node.text);
+    if (TS.isStringLiteral(node) || TS.isNoSubstitutionTemplateLiteral(node)) return node.text;
+    if (node.kind === TS.SyntaxKind.TrueKeyword) return true;
+    if (node.kind === TS.SyntaxKind.FalseKeyword) return false;
+    if (TS.isIdentifier(node)) return this.names.name(node, scope);
+    if (TS.isArrowFunction(node) || TS.isFunctionExpression(node)) return this.closure(node, scope);
+    if (TS.isArrayLiteralExpression(node)) return spread(this, node.elements, scope).map(({ value }) => value);
+    if (TS.isObjectLiteralExpression(node)) return objectLiteral(this, node, scope);
+    if (TS.isPrefixUnaryExpression(node)) return this.prefix(node, scope);
+    if (TS.isBinaryExpression(node)) return this.binary(node, scope);
+    if (TS.isConditionalExpression(node)) {
       const test = condition(this.context, this.argument(node.condition, scope));
       if (typeof test === 'boolean') return this.evaluate(test ? node.whenTrue : node.whenFalse, scope);
       return choose(this.context, test, this.argument(node.whenTrue, scope), this.argument(node.whenFalse, scope));
     }
-    if (ts.isPropertyAccessExpression(node)) return propertyOf(this, node, scope);
-    if (ts.isElementAccessExpression(node)) return elementOf(this, node, scope);
-    if (ts.isCallExpression(node)) return this.callExpression(node, scope);
-    if (ts.isTemplateExpression(node)) return templateText(this, node, scope);
+    if (TS.isPropertyAccessExpression(node)) return propertyOf(this, node, scope);
+    if (TS.isElementAccessExpression(node)) return elementOf(this, node, scope);
+    if (TS.isCallExpression(node)) return this.callExpression(node, scope);
+    if (TS.isTemplateExpression(node)) return templateText(this, node, scope);
     return refuseExpression(this.context, node);
   }
 
   private closure(node: ts.ArrowFunction | ts.FunctionExpression, scope: Scope): Closure {
-    const odd = node.asteriskToken ?? (node.modifiers ?? []).find((modifier) => modifier.kind === K.AsyncKeyword);
+    const odd =
+      node.asteriskToken ?? (node.modifiers ?? []).find((modifier) => modifier.kind === TS.SyntaxKind.AsyncKeyword);
     if (odd)
       this.context.fail(
         odd,
@@ -141,7 +148,7 @@ export class Evaluator implements Reader {
     const context: Context = this.context;
     if (node.questionDotToken) return refuseExpression(context, node);
     const target = node.expression;
-    if (ts.isPropertyAccessExpression(target) && !target.questionDotToken) {
+    if (TS.isPropertyAccessExpression(target) && !target.questionDotToken) {
       const object = this.evaluate(target.expression, scope);
       if (isArray(object) || typeof object === 'string') return callMethod(this, object, target, node, scope);
     }
@@ -160,12 +167,13 @@ export class Evaluator implements Reader {
 
   private prefix(node: ts.PrefixUnaryExpression, scope: Scope): Value {
     const context: Context = this.context;
-    if (node.operator === K.MinusToken) return applyPrimitive(context, 'neg', [this.argument(node.operand, scope)]);
-    if (node.operator === K.PlusToken) {
+    if (node.operator === TS.SyntaxKind.MinusToken)
+      return applyPrimitive(context, 'neg', [this.argument(node.operand, scope)]);
+    if (node.operator === TS.SyntaxKind.PlusToken) {
       const value = numeric(context, this.evaluate(node.operand, scope), node.operand);
       return typeof value === 'number' ? value : scalar(value);
     }
-    if (node.operator === K.ExclamationToken) {
+    if (node.operator === TS.SyntaxKind.ExclamationToken) {
       const test = condition(context, this.argument(node.operand, scope));
       return typeof test === 'boolean' ? !test : scalar(context.builder.logic('not', test));
     }
@@ -175,8 +183,8 @@ export class Evaluator implements Reader {
   private binary(node: ts.BinaryExpression, scope: Scope): Value {
     const context: Context = this.context;
     const operator = node.operatorToken.kind;
-    if (operator === K.AmpersandAmpersandToken || operator === K.BarBarToken) {
-      const isAnd = operator === K.AmpersandAmpersandToken;
+    if (operator === TS.SyntaxKind.AmpersandAmpersandToken || operator === TS.SyntaxKind.BarBarToken) {
+      const isAnd = operator === TS.SyntaxKind.AmpersandAmpersandToken;
       const left = condition(context, this.argument(node.left, scope));
       if (typeof left === 'boolean' && left !== isAnd) return left;
       const right = condition(context, this.argument(node.right, scope));
@@ -184,8 +192,8 @@ export class Evaluator implements Reader {
       const wrapped: Expr = typeof right === 'boolean' ? context.builder.bool(right) : right;
       return scalar(context.builder.logic(isAnd ? 'and' : 'or', left, wrapped));
     }
-    const name = arithmetic.get(operator);
-    const compare = comparison.get(operator);
+    const name = arithmetic().get(operator);
+    const compare = comparison().get(operator);
     if (!name && !compare) return refuseOperator(context, node);
     const [left, right] = [this.argument(node.left, scope), this.argument(node.right, scope)];
     if (compare) return compareValues(context, { wouldBeInt, learnFromCompare }, compare, left, right);

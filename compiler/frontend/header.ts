@@ -1,5 +1,6 @@
 /** The header of a loss: inputs, lengths, parameters and statics, and what the body receives. */
 import type { ts } from 'ts-morph';
+import { usualLengths } from '../../dsl/define.js';
 import type { Graph, InputDecl, LengthDecl, ParamDecl } from '../graph/graph.js';
 import { knownKeys } from './builtins.js';
 import type { Context } from './context.js';
@@ -28,7 +29,6 @@ export interface Header {
 }
 
 const headerKeys = ['name', 'doc', 'inputs', 'lengths', 'params', 'statics'] as const;
-const defaultLengths: Readonly<Record<string, string>> = { T: 'actLens', U: 'labelLens' };
 const identifier = /^[A-Za-z_]\w*$/;
 
 /** Every kind of name of the header, with where it stands; two of one name would be confused in the body. */
@@ -151,7 +151,7 @@ function readLengths(
   headerNode: ts.Node,
 ): LengthDecl[] {
   if (!section) {
-    const used = Object.entries(defaultLengths).filter(([size]) => sizes.has(size));
+    const used = Object.entries(usualLengths).filter(([size]) => sizes.has(size));
     for (const [size, argument] of used) names.add(argument, `the lengths of ${size}`, headerNode);
     return used.map(([size, argument]) => ({ size, argument }));
   }

@@ -1,7 +1,8 @@
 /** Objects, arrays and texts: static values that exist only while a spec is read. */
-import { ts } from 'ts-morph';
+import type { ts } from 'ts-morph';
 import type { Argument, Context, Reader } from './context.js';
 import { didYouMean, listWords } from './suggest.js';
+import { TS } from './typescript.js';
 import { refuseExpression } from './unsupported.js';
 import { describe, hasKind, isArray, type ObjectValue, type Scope, staticObject, type Value } from './values.js';
 
@@ -10,7 +11,7 @@ export function objectLiteral(reader: Reader, node: ts.ObjectLiteralExpression, 
   const entries = new Map<string, Value>();
   const nodes = new Map<string, ts.Node>();
   for (const property of node.properties) {
-    if (ts.isSpreadAssignment(property)) {
+    if (TS.isSpreadAssignment(property)) {
       const value = reader.evaluate(property.expression, scope);
       if (!hasKind(value, 'object'))
         return context.fail(
@@ -25,8 +26,8 @@ export function objectLiteral(reader: Reader, node: ts.ObjectLiteralExpression, 
       }
       continue;
     }
-    const isPlain = ts.isPropertyAssignment(property) || ts.isShorthandPropertyAssignment(property);
-    if (!isPlain || !(ts.isIdentifier(property.name) || ts.isStringLiteral(property.name))) {
+    const isPlain = TS.isPropertyAssignment(property) || TS.isShorthandPropertyAssignment(property);
+    if (!isPlain || !(TS.isIdentifier(property.name) || TS.isStringLiteral(property.name))) {
       return context.fail(
         property,
         'unsupported-expression',
@@ -43,7 +44,7 @@ export function objectLiteral(reader: Reader, node: ts.ObjectLiteralExpression, 
         'Keep one of the two, or rename one.',
       );
     }
-    const source = ts.isPropertyAssignment(property) ? property.initializer : property.name;
+    const source = TS.isPropertyAssignment(property) ? property.initializer : property.name;
     const value = reader.evaluate(source as ts.Expression, scope);
     if (hasKind(value, 'closure')) value.name ??= key;
     entries.set(key, value);
@@ -76,7 +77,7 @@ export function propertyOf(reader: Reader, node: ts.PropertyAccessExpression, sc
       'A spec is equations: its value may depend on inputs, lengths and parameters only.',
     );
   }
-  const called = ts.isCallExpression(node.parent) && node.parent.expression === node;
+  const called = TS.isCallExpression(node.parent) && node.parent.expression === node;
   return context.fail(
     node.name,
     called ? 'unknown-function' : 'unknown-name',
@@ -191,8 +192,8 @@ export function callMethod(
 /** Elements with spreads of static arrays laid out. */
 export function spread(reader: Reader, nodes: readonly ts.Expression[], scope: Scope): Argument[] {
   return nodes.flatMap((node): Argument[] => {
-    if (!ts.isSpreadElement(node)) {
-      if (ts.isOmittedExpression(node))
+    if (!TS.isSpreadElement(node)) {
+      if (TS.isOmittedExpression(node))
         return reader.context.fail(
           node.parent,
           'unsupported-expression',

@@ -1,7 +1,8 @@
 /** Modules of one spec: the names each declares, and what importing one of its exports means. */
-import { ts } from 'ts-morph';
-import { boundNames, resolveImport, type Sources, specError } from './syntax.js';
+import type { ts } from 'ts-morph';
 import { didYouMean, listWords } from './suggest.js';
+import { boundNames, resolveImport, type Sources, specError } from './syntax.js';
+import { TS } from './typescript.js';
 import { Scope } from './values.js';
 
 /** Where an export's value comes from. */
@@ -24,18 +25,18 @@ export interface Module {
   readonly stars: readonly { readonly specifier: string; readonly node: ts.Node }[];
 }
 
-const isExported = (node: ts.Statement, kind = ts.SyntaxKind.ExportKeyword): boolean =>
-  ts.canHaveModifiers(node) && (ts.getModifiers(node) ?? []).some((modifier) => modifier.kind === kind);
+const isExported = (node: ts.Statement, kind = TS.SyntaxKind.ExportKeyword): boolean =>
+  TS.canHaveModifiers(node) && (TS.getModifiers(node) ?? []).some((modifier) => modifier.kind === kind);
 
 const isDeclareOnly = (node: ts.Statement): boolean =>
-  ts.isInterfaceDeclaration(node) || ts.isTypeAliasDeclaration(node) || isExported(node, ts.SyntaxKind.DeclareKeyword);
+  TS.isInterfaceDeclaration(node) || TS.isTypeAliasDeclaration(node) || isExported(node, TS.SyntaxKind.DeclareKeyword);
 
-const specifierOf = (node: ts.Expression): string => (ts.isStringLiteralLike(node) ? node.text : '');
+const specifierOf = (node: ts.Expression): string => (TS.isStringLiteralLike(node) ? node.text : '');
 
 /** 'let' or 'var' of a declaration list that is not const; undefined for const. */
 export function mutableKeyword(list: ts.VariableDeclarationList): string | undefined {
-  if (list.flags & ts.NodeFlags.Const) return undefined;
-  return list.flags & ts.NodeFlags.Let ? 'let' : 'var';
+  if (list.flags & TS.NodeFlags.Const) return undefined;
+  return list.flags & TS.NodeFlags.Let ? 'let' : 'var';
 }
 
 export class Modules {
@@ -138,8 +139,8 @@ function readModule(file: ts.SourceFile): Module {
     add();
   };
   for (const statement of file.statements) {
-    if (isDeclareOnly(statement) || ts.isEmptyStatement(statement)) continue;
-    if (ts.isImportDeclaration(statement)) {
+    if (isDeclareOnly(statement) || TS.isEmptyStatement(statement)) continue;
+    if (TS.isImportDeclaration(statement)) {
       const clause = statement.importClause;
       if (!clause || clause.isTypeOnly) continue;
       const specifier = specifierOf(statement.moduleSpecifier);
@@ -147,13 +148,13 @@ function readModule(file: ts.SourceFile): Module {
         declare(local, node, () => scope.bindings.set(local, { state: 'import', node, specifier, name }));
       if (clause.name) add(clause.name.text, 'default', clause.name);
       const bindings = clause.namedBindings;
-      if (bindings && ts.isNamespaceImport(bindings)) add(bindings.name.text, '*', bindings.name);
-      if (bindings && ts.isNamedImports(bindings)) {
+      if (bindings && TS.isNamespaceImport(bindings)) add(bindings.name.text, '*', bindings.name);
+      if (bindings && TS.isNamedImports(bindings)) {
         for (const element of bindings.elements) {
           if (!element.isTypeOnly) add(element.name.text, (element.propertyName ?? element.name).text, element);
         }
       }
-    } else if (ts.isVariableStatement(statement)) {
+    } else if (TS.isVariableStatement(statement)) {
       const keyword = mutableKeyword(statement.declarationList);
       for (const declaration of statement.declarationList.declarations) {
         for (const name of boundNames(declaration.name)) {
@@ -163,21 +164,21 @@ function readModule(file: ts.SourceFile): Module {
           if (isExported(statement)) exports.set(name.text, { kind: 'local', name: name.text });
         }
       }
-    } else if (ts.isFunctionDeclaration(statement)) {
+    } else if (TS.isFunctionDeclaration(statement)) {
       if (statement.name && statement.body) {
         const name = statement.name.text;
         declare(name, statement.name, () => scope.bind(name, { kind: 'closure', node: statement, scope, name }));
         if (isExported(statement)) {
-          const isDefault = isExported(statement, ts.SyntaxKind.DefaultKeyword);
+          const isDefault = isExported(statement, TS.SyntaxKind.DefaultKeyword);
           exports.set(isDefault ? 'default' : name, { kind: 'local', name });
         }
       }
-    } else if (ts.isExportAssignment(statement)) {
+    } else if (TS.isExportAssignment(statement)) {
       exports.set('default', { kind: 'expression', node: statement.expression });
-    } else if (ts.isExportDeclaration(statement)) {
+    } else if (TS.isExportDeclaration(statement)) {
       readExport(statement, exports, stars);
-    } else if (ts.isClassDeclaration(statement) || ts.isEnumDeclaration(statement)) {
-      const what = ts.isEnumDeclaration(statement) ? 'an enum' : 'a class';
+    } else if (TS.isClassDeclaration(statement) || TS.isEnumDeclaration(statement)) {
+      const what = TS.isEnumDeclaration(statement) ? 'an enum' : 'a class';
       if (statement.name) scope.bindings.set(statement.name.text, { state: 'unsupported', what });
     }
   }
@@ -194,7 +195,7 @@ function readExport(
   const clause = statement.exportClause;
   if (!clause) {
     if (specifier !== undefined) stars.push({ specifier, node: statement.moduleSpecifier! });
-  } else if (ts.isNamespaceExport(clause)) {
+  } else if (TS.isNamespaceExport(clause)) {
     exports.set(clause.name.text, { kind: 'from', node: clause, specifier: specifier ?? '', name: '*' });
   } else {
     for (const element of clause.elements) {
@@ -211,16 +212,16 @@ function readExport(
 /** A spec's own top level holds declarations and its default export; anything else would be a program, not data. */
 export function checkTopLevel(file: ts.SourceFile): void {
   for (const statement of file.statements) {
-    const isDirective = ts.isExpressionStatement(statement) && ts.isStringLiteral(statement.expression);
+    const isDirective = TS.isExpressionStatement(statement) && TS.isStringLiteral(statement.expression);
     const isData =
       isDirective ||
       isDeclareOnly(statement) ||
-      ts.isImportDeclaration(statement) ||
-      ts.isVariableStatement(statement) ||
-      ts.isFunctionDeclaration(statement) ||
-      ts.isExportAssignment(statement) ||
-      ts.isExportDeclaration(statement) ||
-      ts.isEmptyStatement(statement);
+      TS.isImportDeclaration(statement) ||
+      TS.isVariableStatement(statement) ||
+      TS.isFunctionDeclaration(statement) ||
+      TS.isExportAssignment(statement) ||
+      TS.isExportDeclaration(statement) ||
+      TS.isEmptyStatement(statement);
     if (isData) continue;
     throw specError(
       'unsupported-statement',

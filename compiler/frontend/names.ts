@@ -1,9 +1,10 @@
 /** Names: what an identifier means where it stands, through consts, imports and the globals that the language has. */
-import { ts } from 'ts-morph';
+import type { ts } from 'ts-morph';
 import type { Context, Reader } from './context.js';
 import type { Found, Modules } from './modules.js';
 import { bindPattern } from './statements.js';
 import { didYouMean, listWords } from './suggest.js';
+import { TS } from './typescript.js';
 import { type ObjectValue, type Scope, staticObject, type Value } from './values.js';
 import {
   constantWords,
@@ -57,7 +58,7 @@ export class Names {
         `Add it to the imports: import { ${name} } from 'trellis-jit/dsl';`,
       );
     }
-    const called = ts.isCallExpression(node.parent) && node.parent.expression === node;
+    const called = TS.isCallExpression(node.parent) && node.parent.expression === node;
     const names = [...scope.names(), ...globals.keys(), ...vocabulary];
     context.fail(
       node,
@@ -186,7 +187,7 @@ export class Names {
   defaultExport(path: string): { value: Value; node: ts.Node } {
     const module = this.modules.load(path);
     const found = this.modules.findIn(module, 'default', new Set());
-    const node = module.file.statements.find(ts.isExportAssignment)?.expression ?? module.file;
+    const node = module.file.statements.find(TS.isExportAssignment)?.expression ?? module.file;
     if (!found) {
       return this.reader.context.fail(
         module.file,

@@ -1,14 +1,15 @@
 /** Operators and primitives on values: what is known is computed, the rest becomes expressions. */
-import { ts } from 'ts-morph';
+import type { ts } from 'ts-morph';
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp, Expr } from '../graph/graph.js';
 import type { Argument, Context } from './context.js';
+import { TS } from './typescript.js';
 import { describe, hasKind, indexCount, scalar, type Value } from './values.js';
 import { primitiveOf } from './vocabulary.js';
 
 /** A number or an int/real expression; anything else is the author's mistake. */
 export function numeric(context: Context, value: Value, written: ts.Node, role = 'this'): number | Expr {
-  const node = ts.isParenthesizedExpression(written) ? written.expression : written;
+  const node = TS.isParenthesizedExpression(written) ? written.expression : written;
   if (typeof value === 'number') return value;
   if (typeof value === 'boolean' || (hasKind(value, 'scalar') && value.expr.type === 'bool')) {
     context.fail(
@@ -92,7 +93,7 @@ export function compareValues(
     if (typeof left.value === 'boolean' && typeof right.value === 'boolean' && (op === 'eq' || op === 'ne')) {
       return (left.value === right.value) === (op === 'eq');
     }
-    const inner = ts.isParenthesizedExpression(other.node) ? other.node.expression : other.node;
+    const inner = TS.isParenthesizedExpression(other.node) ? other.node.expression : other.node;
     const text = inner.getText();
     context.fail(
       inner,

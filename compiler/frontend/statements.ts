@@ -1,10 +1,11 @@
 /** Function bodies: consts, functions, `if (c) return x;` chains and a final return. */
-import { ts } from 'ts-morph';
+import type { ts } from 'ts-morph';
 import type { Context, Reader } from './context.js';
-import { choose, condition } from './operators.js';
 import { mutableKeyword } from './modules.js';
+import { choose, condition } from './operators.js';
 import { didYouMean, listWords } from './suggest.js';
 import { boundNames } from './syntax.js';
+import { TS } from './typescript.js';
 import { refuseStatement } from './unsupported.js';
 import { type Closure, describe, hasKind, isArray, Scope, type Value } from './values.js';
 
@@ -12,7 +13,7 @@ import { type Closure, describe, hasKind, isArray, Scope, type Value } from './v
 export function runBody(reader: Reader, fn: Closure, scope: Scope): Value {
   const { body } = fn.node;
   if (!body) return reader.context.fail(fn.node, 'missing-return', 'this function has no body', 'Give it one.');
-  if (!ts.isBlock(body)) return reader.evaluate(body, scope);
+  if (!TS.isBlock(body)) return reader.evaluate(body, scope);
   return runBlock(reader, body.statements, scope, () => undefined)?.value ?? missingReturn(reader.context, body);
 }
 
@@ -59,9 +60,9 @@ function declare(context: Context, statements: readonly ts.Statement[], scope: S
     scope.bindings.set(name.text, { state: 'pending' });
   };
   for (const statement of statements) {
-    if (ts.isVariableStatement(statement)) {
+    if (TS.isVariableStatement(statement)) {
       for (const { name } of statement.declarationList.declarations) boundNames(name).forEach(add);
-    } else if (ts.isFunctionDeclaration(statement) && statement.name && statement.body) {
+    } else if (TS.isFunctionDeclaration(statement) && statement.name && statement.body) {
       add(statement.name);
       scope.bind(statement.name.text, { kind: 'closure', node: statement, scope, name: statement.name.text });
     }
@@ -83,12 +84,12 @@ function runFrom(
   for (let i = first; i < statements.length; i++) {
     const statement = statements[i]!;
     const rest: Continuation = () => runFrom(reader, statements, i + 1, scope, after);
-    if (ts.isVariableStatement(statement)) {
+    if (TS.isVariableStatement(statement)) {
       runDeclarations(reader, statement.declarationList, scope);
-    } else if (ts.isReturnStatement(statement)) {
+    } else if (TS.isReturnStatement(statement)) {
       if (!statement.expression) return missingReturn(context, statement);
       return { value: reader.evaluate(statement.expression, scope), node: statement.expression };
-    } else if (ts.isIfStatement(statement)) {
+    } else if (TS.isIfStatement(statement)) {
       const { expression, thenStatement, elseStatement } = statement;
       const test = condition(context, { value: reader.evaluate(expression, scope), node: expression });
       const branch = (node: ts.Statement | undefined): Returned | undefined =>
@@ -99,7 +100,7 @@ function runFrom(
       const value = choose(context, test, then, otherwise);
       if (hasKind(value, 'scalar')) context.note(value.expr, expression);
       return { value, node: expression };
-    } else if (ts.isBlock(statement)) {
+    } else if (TS.isBlock(statement)) {
       return runBlock(reader, statement.statements, scope, rest);
     } else if (!isIgnored(statement)) {
       refuseStatement(context, statement);
@@ -108,13 +109,13 @@ function runFrom(
   return after();
 }
 
-const blockOf = (node: ts.Statement): readonly ts.Statement[] => (ts.isBlock(node) ? node.statements : [node]);
+const blockOf = (node: ts.Statement): readonly ts.Statement[] => (TS.isBlock(node) ? node.statements : [node]);
 
 const isIgnored = (node: ts.Statement): boolean =>
-  ts.isFunctionDeclaration(node) ||
-  ts.isInterfaceDeclaration(node) ||
-  ts.isTypeAliasDeclaration(node) ||
-  ts.isEmptyStatement(node);
+  TS.isFunctionDeclaration(node) ||
+  TS.isInterfaceDeclaration(node) ||
+  TS.isTypeAliasDeclaration(node) ||
+  TS.isEmptyStatement(node);
 
 function runDeclarations(reader: Reader, list: ts.VariableDeclarationList, scope: Scope): void {
   const keyword = mutableKeyword(list);
@@ -134,13 +135,13 @@ function runDeclarations(reader: Reader, list: ts.VariableDeclarationList, scope
 /** Binds names to a value, taking arrays and objects apart. Fields and functions get the name they are first bound to. */
 export function bindPattern(reader: Reader, scope: Scope, pattern: ts.BindingName, value: Value, node: ts.Node): void {
   const context: Context = reader.context;
-  if (ts.isIdentifier(pattern)) {
+  if (TS.isIdentifier(pattern)) {
     if (hasKind(value, 'field')) value.name ??= context.claim(pattern.text);
     if (hasKind(value, 'closure')) value.name ??= pattern.text;
     scope.bind(pattern.text, value);
     return;
   }
-  if (ts.isArrayBindingPattern(pattern)) {
+  if (TS.isArrayBindingPattern(pattern)) {
     if (!isArray(value)) {
       context.fail(
         pattern,
@@ -150,7 +151,7 @@ export function bindPattern(reader: Reader, scope: Scope, pattern: ts.BindingNam
       );
     }
     for (const [i, element] of pattern.elements.entries()) {
-      if (ts.isOmittedExpression(element)) continue;
+      if (TS.isOmittedExpression(element)) continue;
       if (element.dotDotDotToken) {
         bindPattern(reader, scope, element.name, value.slice(i), node);
         continue;

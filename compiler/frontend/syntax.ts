@@ -6,9 +6,10 @@
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ts } from 'ts-morph';
+import type { ts } from 'ts-morph';
 import type { Origin } from '../graph/graph.js';
 import { SpecError } from '../source.js';
+import { TS } from './typescript.js';
 
 /** As messages show it: relative to the working directory when inside it, with forward slashes. */
 export function displayPath(path: string): string {
@@ -37,16 +38,16 @@ export function specError(code: string, node: ts.Node, message: string, hint: st
 /** What TypeScript's parser lets pass and its checker, which does not run here, would refuse. */
 function checkGrammar(node: ts.Node): void {
   const hint = 'This is not TypeScript yet: correct the syntax here.';
-  if (ts.isVariableDeclarationList(node)) {
+  if (TS.isVariableDeclarationList(node)) {
     if (node.declarations.hasTrailingComma || node.declarations.length === 0) {
       throw specError('syntax', node.declarations.at(-1) ?? node, 'the declaration after the comma is missing', hint);
     }
-    const isConst = (node.flags & ts.NodeFlags.Const) !== 0;
+    const isConst = (node.flags & TS.NodeFlags.Const) !== 0;
     const isAmbient =
-      ts.isVariableStatement(node.parent) &&
-      node.parent.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.DeclareKeyword);
+      TS.isVariableStatement(node.parent) &&
+      node.parent.modifiers?.some(({ kind }) => kind === TS.SyntaxKind.DeclareKeyword);
     const empty = node.declarations.find(({ initializer }) => initializer === undefined);
-    if (isConst && !isAmbient && empty && ts.isVariableStatement(node.parent)) {
+    if (isConst && !isAmbient && empty && TS.isVariableStatement(node.parent)) {
       throw specError(
         'syntax',
         empty,
@@ -55,14 +56,14 @@ function checkGrammar(node: ts.Node): void {
       );
     }
   }
-  if (ts.isArrowFunction(node)) {
+  if (TS.isArrowFunction(node)) {
     const file = node.getSourceFile();
     const arrow = node.equalsGreaterThanToken;
     if (file.text.slice(arrow.pos, arrow.getStart(file)).includes('\n')) {
       throw specError('syntax', arrow, '=> is on a line of its own', 'Write it on the line of the parameters.');
     }
   }
-  ts.forEachChild(node, checkGrammar);
+  TS.forEachChild(node, checkGrammar);
 }
 
 /** Parsed files by absolute path: each file is read once, however often the equations are evaluated. */
@@ -77,7 +78,7 @@ export class Sources {
     const known = this.files.get(path);
     if (known) return known;
     const text = readFileSync(path, 'utf8');
-    const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+    const file = TS.createSourceFile(path, text, TS.ScriptTarget.ES2022, true);
     // Not in the public types, but the only way to a parser's errors without creating a program.
     const [first] = (file as unknown as { parseDiagnostics?: ts.DiagnosticWithLocation[] }).parseDiagnostics ?? [];
     if (first) {
@@ -86,7 +87,7 @@ export class Sources {
         code: 'syntax',
         origin: { file: displayPath(path), line: line + 1, column: character + 1, length: Math.max(1, first.length) },
         text,
-        message: ts.flattenDiagnosticMessageText(first.messageText, ' ').replace(/\.$/, ''),
+        message: TS.flattenDiagnosticMessageText(first.messageText, ' ').replace(/\.$/, ''),
         hint: 'This is not TypeScript yet: correct the syntax here, or just before.',
       });
     }
@@ -139,6 +140,6 @@ export function resolveImport(specifier: string, from: string): Resolution {
 
 /** Names bound by an identifier or a destructuring pattern, each with the node that binds it. */
 export function boundNames(name: ts.BindingName): ts.Identifier[] {
-  if (ts.isIdentifier(name)) return [name];
-  return name.elements.flatMap((element) => (ts.isOmittedExpression(element) ? [] : boundNames(element.name)));
+  if (TS.isIdentifier(name)) return [name];
+  return name.elements.flatMap((element) => (TS.isOmittedExpression(element) ? [] : boundNames(element.name)));
 }

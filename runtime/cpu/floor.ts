@@ -3,9 +3,10 @@
  * A loss with its gradient reads acts twice and writes the gradient once; no code is faster than that. The two loops are kernel
  * programs like any other, compiled and run the same way, so the comparison is fair to both sides.
  */
-import { printLlvm } from '../../compiler/llvm/index.js';
+
 import * as k from '../../compiler/kernel/build.js';
 import type { BufferDecl, Kernel, KernelProgram } from '../../compiler/kernel/kernel.js';
+import { printLlvm } from '../../compiler/llvm/index.js';
 import { CpuExecutor } from './executor.js';
 import type { LlvmJit } from './jit.js';
 

@@ -317,7 +317,6 @@ export class LlvmJit {
   }
 }
 
-
 function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits'>): Pointer {
   const arch = archOfTriple(target.triple);
   if (!arch || !initialiseTarget(llvm, arch)) {

@@ -1,6 +1,7 @@
 /** Memory that native code reads and writes: addresses of typed arrays, aligned arrays, reused scratch. */
-import { koffi } from './koffi.js';
+
 import type { ElementType } from '../../compiler/kernel/kernel.js';
+import { koffi } from './koffi.js';
 
 export type NativeArray = Float32Array | Float64Array | Int32Array;
 
