@@ -19,10 +19,7 @@ export interface Limits {
   readonly differences: { readonly step: number; readonly error: number };
   /** Sizes that random batches go up to. */
   readonly sizes: { readonly T: number; readonly U: number; readonly V: readonly number[]; readonly runs: number };
-  /**
-   * Relative error of gradient elements above 1e-6 of the largest of their row, in a lattice of 1800 steps. Undefined: the device is too
-   * slow to be asked.
-   */
+  /** Relative error of a gradient element in a lattice of 1800 steps. Undefined: the device is too slow to be asked. */
   readonly relativeGrad?: number;
 }
 

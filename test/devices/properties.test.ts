@@ -40,7 +40,10 @@ function recipes(spec: SpecName, kind: fc.Arbitrary<LogitKind>, { T, U, V, B = 4
     V: fc.constantFrom(...V),
     kind,
     lambda: fc.oneof(fc.constant(0), fc.constantFrom(0.001, 0.5), fc.double({ min: 0, max: 2, noNaN: true })),
-    clamp: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.constantFrom(0.003, 0.05, 0.7) }),
+    clamp: fc.oneof(
+      { weight: 3, arbitrary: fc.constant(0) },
+      { weight: 1, arbitrary: fc.constantFrom(0.003, 0.05, 0.7) },
+    ),
   });
 }
 
