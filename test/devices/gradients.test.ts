@@ -149,7 +149,10 @@ onEveryDevice((tested) => {
 
   describe('reductions', () => {
     const { T, U, V } = { T: 9, U: 5, V: 8 };
-    const acts = { data: Float32Array.from({ length: 4 * T * (U + 1) * V }, (_, i) => Math.sin(i)), shape: [4, T, U + 1, V] };
+    const acts = {
+      data: Float32Array.from({ length: 4 * T * (U + 1) * V }, (_, i) => Math.sin(i)),
+      shape: [4, T, U + 1, V],
+    };
     const labels = { data: Int32Array.from({ length: 4 * U }, (_, i) => (i * 3) % (V - 1)), shape: [4, U] };
     const actLens = [9, 4, 7, 1];
     const labelLens = [5, 0, 2, 1];
