@@ -121,10 +121,10 @@ function noOrderDiagnostic(problem: NoOrder, graph: Graph, files: SourceSpec['fi
   if (reason === 'domains') {
     return new SpecError({
       code: 'recurrence-domains',
-      message: `${recurrence} and the recurrences it reads depend on each other, but none of their domains contains the others`,
+      message: `${recurrence} and the recurrences it reads depend on each other, but their domains cannot be laid over each other`,
       origin: place,
       text,
-      hint: 'Give them domains of which one has the larger extent on every axis, such as [T, U + 1] and [T, U].',
+      hint: 'Give them the same number of indices, with extents that differ by a constant at most, such as [T, U + 1] and [T, U].',
     });
   }
   const distinct = [...new Set(reads.map((each) => each.text))];
@@ -134,7 +134,7 @@ function noOrderDiagnostic(problem: NoOrder, graph: Graph, files: SourceSpec['fi
     message:
       distinct.length > 0
         ? `${recurrence} reads itself at ${where}: no order of cells can satisfy ${distinct.length > 1 ? 'all of them' : 'that'}`
-        : `${recurrence} and the recurrences it reads depend on each other within one cell`,
+        : `${recurrence} and the recurrences it reads need each other within one cell`,
     origin: place,
     text,
     hint: 'Read only cells that come earlier in one direction, such as (t - 1, u) and (t, u - 1), or write a second recurrence that runs the other way.',
