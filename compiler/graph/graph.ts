@@ -155,6 +155,48 @@ export interface FieldDecl {
   readonly type: 'real';
 }
 
+/**
+ * A step a path may take: from node x to node x + step. It exists where `when` holds and x + step is a node, or,
+ * if it is `final`, is the end. All expressions are over the lattice's axes (x, the node the arc leaves).
+ */
+export interface ArcDecl {
+  /** The author's name for it, or 'arc0', 'arc1', ... Unique within the lattice. */
+  readonly name: string;
+  /** One constant per axis. */
+  readonly step: readonly number[];
+  /** Log-weight, real. */
+  readonly weight: Expr;
+  /** bool; absent: everywhere. */
+  readonly when?: Expr;
+  /** How many times the arc's posterior counts in the gradient, real, without indices; absent: once. */
+  readonly scale?: Expr;
+  /** Whether it may enter the end. */
+  readonly final: boolean;
+}
+
+/**
+ * A loss stated by its arcs: the graph has no loss or gradients of its own yet, `derive` makes them.
+ * In `loss` the read of LOG_LIKELIHOOD, in `gradient` the read of GRADIENT (both without indices) stand for what derive computes.
+ */
+export interface LatticeDecl {
+  readonly axes: readonly IndexRef[];
+  /** Extents of the nodes. */
+  readonly nodes: readonly SizeExpr[];
+  /** Where paths begin; int, without indices. */
+  readonly start: readonly Expr[];
+  /** Where they end: a node, or a place outside of the nodes that only final arcs enter. int, without indices. */
+  readonly end: readonly Expr[];
+  readonly arcs: readonly ArcDecl[];
+  /** The loss in terms of the log-likelihood: read(LOG_LIKELIHOOD, []). Usually its negative. */
+  readonly loss: Expr;
+  /** What becomes of each element of each gradient, read(GRADIENT, []); absent: nothing. A clamp, say. */
+  readonly gradient?: Expr;
+}
+
+/** Names that stand for derived values within a LatticeDecl. */
+export const LOG_LIKELIHOOD = 'logLik';
+export const GRADIENT = 'gradient';
+
 export interface Graph {
   readonly name: string;
   /** One line from the spec's header, for `trellis list`. */
@@ -171,6 +213,8 @@ export interface Graph {
   readonly loss: Expr;
   /** By input name: the name of a field whose domain is the input's dims. */
   readonly gradients: Readonly<Record<string, string>>;
+  /** Present before `derive` where the spec states arcs: `loss` is then lattice.loss and `gradients` is empty. */
+  readonly lattice?: LatticeDecl;
   /** Places an expression (by id) came from, for diagnostics. Not part of the graph's identity. */
   readonly origins: ReadonlyMap<number, readonly Origin[]>;
   /** Place of each field's definition, by name. */
