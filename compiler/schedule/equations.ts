@@ -9,10 +9,12 @@
  *
  * The result reads nothing but inputs and stored equations.
  */
-import { CompilerBug } from '../source.js';
+
 import { GraphBuilder, operands } from '../graph/build.js';
+import { freeIndices, readsIn, reductionsIn } from '../graph/free.js';
 import type { Expr, FieldDecl, Graph, IndexRef, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import { sizeConst } from '../graph/size.js';
+import { CompilerBug } from '../source.js';
 import { Ranges } from './ranges.js';
 
 /** One equation over an index domain. Stored ones get a buffer; gradients are written to an output. */
@@ -457,25 +459,6 @@ const nameOf = (expr: Expr): string => {
   return expr.op === 'const' ? String(expr.value) : `e${expr.id}`;
 };
 
-function collect<T extends Expr>(root: Expr, wanted: (expr: Expr) => expr is T): T[] {
-  const seen = new Set<Expr>();
-  const found: T[] = [];
-  const visit = (expr: Expr): void => {
-    if (seen.has(expr)) return;
-    seen.add(expr);
-    if (wanted(expr)) found.push(expr);
-    for (const child of operands(expr)) visit(child);
-  };
-  visit(root);
-  return found;
-}
-
-export const readsIn = (root: Expr): ReadExpr[] => collect(root, (expr): expr is ReadExpr => expr.op === 'read');
-const reductionsIn = (root: Expr): ReduceExpr[] => collect(root, (expr): expr is ReduceExpr => expr.op === 'reduce');
-export function freeIndices(root: Expr): IndexRef[] {
-  const bound = new Set(reductionsIn(root).map((reduce) => reduce.index));
-  return collect(root, (expr): expr is IndexRef => expr.op === 'index').filter((index) => !bound.has(index));
-}
 const axesUsed = (expr: Expr, axes: readonly IndexRef[]): IndexRef[] => {
   const free = new Set(freeIndices(expr));
   return axes.filter((axis) => free.has(axis));

@@ -2,15 +2,17 @@
  * graph -> kernels. Says how the equations are computed: what is stored and how, what runs after what, what runs
  * side by side. Changes speed, never the loss.
  */
+
+import { readsIn } from '../graph/free.js';
 import type { Graph, SizeExpr } from '../graph/graph.js';
 import { printSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { findEquations, readsIn } from './equations.js';
+import { findEquations } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
-import { paddedSize, type ProgramContext } from './lower.js';
+import { type ProgramContext, paddedSize } from './lower.js';
 import { findPhases, type Step } from './phases.js';
 
 export { NoOrder } from './hyperplane.js';

@@ -1,0 +1,134 @@
+/**
+ * From contributions of reads to the derivative of a whole tensor: for a cell x, the sum over all places that read x.
+ *
+ * A read source(f(i)) at indices i contributes to the cells x = f(i). Turned around: each index variable that occurs alone in some
+ * f_j is solved for, what is left of x = f(i) is a condition (a gather: x_v === labels(u)), and variables that x does
+ * not determine are summed over (the frames, for an input that has none).
+ */
+
+import { collect, freeIndices } from '../graph/free.js';
+import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
+import { printSize } from '../graph/size.js';
+import { indexAtom, type Ranges } from '../schedule/ranges.js';
+import type { Contribution, Terms } from './adjoint.js';
+import type { Expander } from './expand.js';
+
+/** A contribution with the index variables it is summed over. */
+export interface Place extends Contribution {
+  readonly over: readonly IndexRef[];
+}
+
+export interface Derivative {
+  readonly axes: readonly IndexRef[];
+  readonly body: Expr;
+}
+
+/** The derivative with respect to a tensor with the given dims, from all places that read it. */
+export function derivativeOf(
+  source: string,
+  dims: readonly SizeExpr[],
+  axisNames: readonly string[],
+  places: readonly Place[],
+  tools: { terms: Terms; expander: Expander; ranges: Ranges },
+): Derivative {
+  const { terms, expander } = tools;
+  const axes = dims.map((dim, axis) => expander.index(axisNames[axis]!, dim));
+  // Terms that are summed over the same extents share one sum.
+  const sums = new Map<string, { indices: IndexRef[]; values: Expr[] }>();
+  for (const place of places.filter(({ read }) => read.source === source)) {
+    const { value, left } = turnAround(place, axes, tools);
+    const key = left.map((index) => printSize(expander.extentOf(index))).join();
+    const group = sums.get(key) ?? {
+      indices: left.map((index) => expander.index(index.name, expander.extentOf(index))),
+      values: [],
+    };
+    sums.set(key, group);
+    group.values.push(substitute(value, new Map(left.map((index, k) => [index, group.indices[k]!])), terms));
+  }
+  const totals = [...sums.values()].map(({ indices, values }) =>
+    indices.reduceRight((sum, index) => terms.b.reduce('sum', index, expander.extentOf(index), sum), terms.sum(values)),
+  );
+  return { axes, body: terms.sum(totals) };
+}
+
+/** The contribution as a function of the cell, and the variables that the cell does not determine. */
+function turnAround(
+  { read, adjoint, over }: Place,
+  axes: readonly IndexRef[],
+  { terms, expander, ranges }: { terms: Terms; expander: Expander; ranges: Ranges },
+): { value: Expr; left: IndexRef[] } {
+  const { b } = terms;
+  const solved = new Map<IndexRef, Expr>();
+  const pending = new Set(read.indices.keys());
+  const unsolvedIn = (position: number): IndexRef[] =>
+    freeIndices(read.indices[position]!).filter((index) => over.includes(index) && !solved.has(index));
+  for (let progress = true; progress; ) {
+    progress = false;
+    for (const position of pending) {
+      const unknown = unsolvedIn(position);
+      const index = unknown[0];
+      if (unknown.length !== 1 || !index) continue;
+      const form = ranges.affine(read.indices[position]!);
+      const k = form.coefficient(indexAtom(index));
+      if (Math.abs(k) !== 1 || !occursOnlyAffinely(read.indices[position]!, index)) continue;
+      // x = k i + rest, so i = k (x - rest); rest is the index with i put to 0.
+      const rest = substitute(read.indices[position]!, new Map<IndexRef, Expr>([...solved, [index, b.int(0)]]), terms);
+      const difference = b.prim('sub', axes[position]!, rest);
+      solved.set(index, k === 1 ? difference : b.prim('neg', difference));
+      pending.delete(position);
+      progress = true;
+    }
+  }
+  const conditions = [...pending].map((position) =>
+    b.compare('eq', axes[position]!, substitute(read.indices[position]!, solved, terms)),
+  );
+  const bounds = [...solved].map(([index, value]) => expander.inside([value], [expander.extentOf(index)]));
+  const left = over.filter((index) => !solved.has(index));
+  const value = terms.where(b.logic('and', b.bool(true), ...bounds, ...conditions), substitute(adjoint, solved, terms));
+  return { value, left };
+}
+
+/** Whether an index variable occurs in sums and multiples only, not inside of a gather. */
+function occursOnlyAffinely(expr: Expr, index: IndexRef): boolean {
+  const nested = collect(
+    expr,
+    (part): part is Expr & { op: 'read' | 'select' } => part.op === 'read' || part.op === 'select',
+  );
+  return nested.every((part) => !freeIndices(part).includes(index));
+}
+
+/** Replaces index variables. */
+export function substitute(expr: Expr, replacements: ReadonlyMap<IndexRef, Expr>, terms: Terms): Expr {
+  const { b } = terms;
+  const memo = new Map<Expr, Expr>();
+  const visit = (node: Expr): Expr => {
+    const known = memo.get(node);
+    if (known) return known;
+    const made = rebuild(node);
+    memo.set(node, made);
+    return made;
+  };
+  const rebuild = (node: Expr): Expr => {
+    switch (node.op) {
+      case 'index':
+        return replacements.get(node) ?? node;
+      case 'read':
+        return b.read(node.source, node.type, node.indices.map(visit));
+      case 'prim':
+        return b.prim(node.name, ...node.args.map(visit));
+      case 'compare':
+        return b.compare(node.compare, visit(node.args[0]), visit(node.args[1]));
+      case 'logic':
+        return b.logic(node.logic, ...node.args.map(visit));
+      case 'select':
+        return b.select(visit(node.args[0]), visit(node.args[1]), visit(node.args[2]));
+      case 'toReal':
+        return b.toReal(visit(node.args[0]));
+      case 'reduce':
+        return b.reduce(node.reduction, node.index, node.extent, visit(node.body));
+      default:
+        return node;
+    }
+  };
+  return visit(expr);
+}
