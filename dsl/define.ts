@@ -1,12 +1,13 @@
 /** Declares a loss: checks its header and makes the definition that specs export. */
 import { type Dim, parseDim } from './dims.js';
-import { runEquations } from './reference.js';
+import { formOf, runLoss } from './reference.js';
 import type {
   DimTexts,
   Equations,
   InputSpec,
   InputSpecs,
   IntOptions,
+  Lattice,
   LengthSpecs,
   LossDefinition,
   LossHeader,
@@ -52,10 +53,11 @@ function checkDims(what: string, dims: readonly string[]): Dim[] {
 export const usualLengths: LengthSpecs = { T: 'actLens', U: 'labelLens' };
 
 /**
- * Declares a loss by its equations for ONE utterance; the batch is implicit. The body is read by the compiler and also
- * runs as it stands, in float64.
+ * Declares a loss by its equations, or by its lattice, for ONE utterance; the batch is implicit. The body is read by the
+ * compiler and also runs as it stands, in float64.
  * @param header name, inputs, parameters
- * @param body receives inputs as functions and sizes, parameters, statics as numbers; returns the loss and its gradients
+ * @param body receives inputs as functions and sizes, parameters, statics as numbers; returns the loss
+ *   and its gradients, or a `lattice(...)` whose gradients are derived
  * @throws Error naming the part of the header that is wrong
  */
 export function defineLoss<
@@ -63,7 +65,7 @@ export function defineLoss<
   const P extends ParamSpecs = Record<never, number>,
   const S extends StaticSpecs = Record<never, number>,
   const L extends LengthSpecs = Record<never, string>,
->(header: LossHeader<I, P, S, L>, body: (scope: Scope<I, P, S, L>) => Equations<I>): LossDefinition {
+>(header: LossHeader<I, P, S, L>, body: (scope: Scope<I, P, S, L>) => Equations<I> | Lattice): LossDefinition {
   const { name, doc = '', inputs, params = {}, statics = {} } = header;
   const dims = Object.fromEntries(Object.entries(inputs).map(([key, input]) => [key, input.dims.map(parseDim)]));
   const sizes = new Set(Object.values(dims).flatMap((list) => list.flatMap((dim) => Object.keys(dim.terms))));
@@ -72,14 +74,20 @@ export function defineLoss<
   const definition = { name, doc, inputs, lengths, params, statics };
   for (const size of Object.keys(lengths)) sizes.add(size);
   checkHeader(definition, [...sizes]);
+  // The body is the author's; its types were checked at the call of defineLoss.
+  const runnable = { ...definition, dims, sizes: [...sizes], body: body as never };
+  let form: LossDefinition['form'] | undefined;
   return Object.freeze({
     ...definition,
-    // The body is the author's; its types were checked at the call of defineLoss.
-    evaluate: (utterance) => runEquations({ ...definition, dims, sizes: [...sizes], body: body as never }, utterance),
+    get form() {
+      form ??= formOf(runnable);
+      return form;
+    },
+    evaluate: (utterance) => runLoss(runnable, utterance),
   } satisfies LossDefinition);
 }
 
-function checkHeader(header: Omit<LossDefinition, 'evaluate'>, sizes: readonly string[]): void {
+function checkHeader(header: Omit<LossDefinition, 'evaluate' | 'form'>, sizes: readonly string[]): void {
   const { name, inputs, params, statics } = header;
   const fail = (problem: string): never => {
     throw new Error(`defineLoss(${JSON.stringify(name)}): ${problem}`);

@@ -57,6 +57,8 @@ class Cells {
     readonly domain: readonly number[],
     readonly cell: Cell,
     readonly outside: number,
+    /** A name that does not come from the author's text. */
+    readonly given?: string,
   ) {
     this.size = domain.reduce((size, extent) => size * Math.max(0, extent), 1);
     this.values = new Float64Array(this.size);
@@ -65,7 +67,7 @@ class Cells {
 
   /** The author's name for it. Looked up only for messages and inspection. */
   label(): string {
-    return nameOf(this, this.body);
+    return this.given ?? nameOf(this, this.body);
   }
 
   /** The cell at a dense position that lies in the domain. */
@@ -188,8 +190,32 @@ class Cells {
 
 /** The values behind a field, kept off its public type. A WeakMap, so that a field is an ordinary function to the author. */
 const cellsOf = new WeakMap<object, Cells>();
+/** Extents of inputs and fields, by the function an author reads them by. */
+const shapes = new WeakMap<object, readonly number[]>();
 
-function make(kind: 'field' | 'recurrence', domain: readonly number[], cell: Cell, options?: FieldOptions): unknown {
+/** Remembers an input's extents for `shapeOf`. */
+export const noteShape = (read: object, shape: readonly number[]): void => void shapes.set(read, shape);
+
+/** Extents of an input or field. @throws Error for anything else */
+export function shapeOf(read: unknown): readonly number[] {
+  const shape = typeof read === 'function' ? shapes.get(read) : undefined;
+  if (shape === undefined)
+    throw new Error('logSoftmax needs an input, or a field made by field(...) or recurrence(...)');
+  return shape;
+}
+
+/** A field that the language itself declares for the body that runs, under a name of its own choice. */
+export function declareCells(kind: 'field' | 'recurrence', domain: readonly number[], name: string, cell: Cell): Cell {
+  return make(kind, domain, cell, undefined, name) as Cell;
+}
+
+function make(
+  kind: 'field' | 'recurrence',
+  domain: readonly number[],
+  cell: Cell,
+  options?: FieldOptions,
+  name?: string,
+): unknown {
   if (current === undefined) throw new Error(`${kind}(...) may be called only by the body of a loss, while it runs`);
   if (depth > 0) throw new Error(`${kind}(...) is called inside a cell; declare it beside the other fields`);
   if (domain.length < 1 || domain.length > 4) {
@@ -200,10 +226,11 @@ function make(kind: 'field' | 'recurrence', domain: readonly number[], cell: Cel
       throw new Error(`${kind}([${domain.join(', ')}], ...) has the extent ${extent}; extents are integers`);
     }
   }
-  const cells = new Cells(current, kind, domain, cell, options?.outside ?? Number.NEGATIVE_INFINITY);
+  const cells = new Cells(current, kind, domain, cell, options?.outside ?? Number.NEGATIVE_INFINITY, name);
   current.declared.push(cells);
   const read = Object.assign(reader(cells), { kind, rank: domain.length });
   cellsOf.set(read, cells);
+  noteShape(read, domain);
   return read;
 }
 
@@ -314,7 +341,7 @@ function viewOf(cells: Cells): FieldView {
 function nameOf(cells: Cells, { source, declared }: Body): string {
   const text = cells.cell.toString();
   // Fields with equal cell functions are told apart by their order.
-  const twins = declared.filter((other) => other.cell.toString() === text);
+  const twins = declared.filter((other) => other.given === undefined && other.cell.toString() === text);
   let from = -1;
   for (const twin of twins) {
     from = source.indexOf(text, from + 1);

@@ -1,9 +1,10 @@
 /**
  * The language: what a spec imports from 'trellis-jit/dsl'.
  *
- * A spec says what one utterance's loss is, as equations over index domains. The compiler reads it; it also runs as the
+ * A spec says what one utterance's loss is, as equations over index domains or as the arcs of a lattice. The compiler reads it; it also runs as the
  * plain TypeScript it is, in float64 (`evaluateReference`).
  */
+export { arc, lattice } from './arcs.js';
 export { defineLoss, f32, i32 } from './define.js';
 export { type Dim, evalDim, parseDim } from './dims.js';
 export { type FieldOptions, field, recurrence } from './fields.js';
@@ -27,7 +28,10 @@ export {
   tanh,
 } from './math.js';
 export { evaluateReference } from './reference.js';
+export { logSoftmax, type SoftmaxOptions } from './softmax.js';
 export type {
+  Arc,
+  ArcOptions,
   Equations,
   Field,
   Field1,
@@ -39,6 +43,9 @@ export type {
   InputSpec,
   InputSpecs,
   IntOptions,
+  Lattice,
+  LatticeOptions,
+  LogProbabilities,
   LengthSpecs,
   LossDefinition,
   LossHeader,

@@ -1,19 +1,23 @@
 /**
- * The reference: a loss's equations run as the plain TypeScript they are, in float64, for one utterance. It is slow and
- * it is the definition: every other device is judged by it.
+ * The reference: a loss's equations, or its lattice, run as the plain TypeScript they are, in float64, for one utterance.
+ * It is slow and it is the definition: every other device is judged by it.
  */
 import { type Dim, evalDim } from './dims.js';
-import { collectFields, valuesOf } from './fields.js';
-import type { FieldView, LossDefinition, ReferenceResult, TensorView, Utterance } from './types.js';
+import { collectFields, noteShape, valuesOf } from './fields.js';
+import { scoreLattice } from './lattice.js';
+import type { FieldView, Lattice, LossDefinition, ReferenceResult, TensorView, Utterance } from './types.js';
 
 /** A checked header and its body, as `defineLoss` keeps them. */
-export interface RunnableLoss extends Omit<LossDefinition, 'evaluate'> {
+export interface RunnableLoss extends Omit<LossDefinition, 'evaluate' | 'form'> {
   readonly dims: Readonly<Record<string, readonly Dim[]>>;
   readonly sizes: readonly string[];
-  readonly body: (scope: Readonly<Record<string, unknown>>) => {
-    readonly loss: unknown;
-    readonly gradients: Readonly<Record<string, unknown>>;
-  };
+  readonly body: (scope: Readonly<Record<string, unknown>>) => Returned | Lattice;
+}
+
+/** What a body in equations form should return; an author without a type checker may return anything. */
+interface Returned {
+  readonly loss: unknown;
+  readonly gradients: Readonly<Record<string, unknown>>;
 }
 
 /**
@@ -27,27 +31,18 @@ export function evaluateReference(definition: LossDefinition, utterance: Utteran
 }
 
 /** What `LossDefinition.evaluate` does. */
-export function runEquations(loss: RunnableLoss, utterance: Utterance): ReferenceResult {
+export function runLoss(loss: RunnableLoss, utterance: Utterance): ReferenceResult {
   const where = `loss ${loss.name}`;
-  const sizes = chooseSizes(loss, utterance.sizes, where);
-  const params = withDefaults(loss.params, utterance.params, `${where}: parameter`);
-  const statics = withDefaults(loss.statics, utterance.statics, `${where}: static`);
-  rejectUnknown(utterance.inputs, Object.keys(loss.inputs), `${where}: input`);
-  const shapes: Record<string, readonly number[]> = {};
-  const scope: Record<string, unknown> = { ...sizes, ...params, ...statics };
-  for (const [name, spec] of Object.entries(loss.inputs)) {
-    const view = utterance.inputs[name];
-    if (view === undefined) throw new Error(`${where}: input ${name} is missing`);
-    const shape = (loss.dims[name] ?? []).map((dim) => Math.max(0, evalDim(dim, sizes)));
-    shapes[name] = shape;
-    // A real input reads as log 0 outside, an int one as -1, so that a gather by it is outside as well.
-    scope[name] = inputReader(name, view, shape, spec.element === 'i32' ? -1 : Number.NEGATIVE_INFINITY);
-  }
-
+  const { scope, shapes } = scopeOf(loss, utterance);
   const { result, fields } = collectFields(String(loss.body), () => {
-    const { loss: value, gradients } = runBody(loss, scope, where);
-    if (typeof value !== 'number')
-      throw new Error(`${where}: the body returns the loss ${String(value)}; it must be a number`);
+    const returned = runBody(loss, scope, where);
+    if (isLattice(returned)) {
+      const { loss: value, posteriors } = scoreLattice(returned);
+      checkLoss(value, where);
+      return { loss: value, gradients: {}, ...(utterance.gradients === false ? {} : { posteriors: posteriors() }) };
+    }
+    const { loss: value, gradients } = returned;
+    checkLoss(value, where);
     const dense: Record<string, Float64Array> = {};
     if (utterance.gradients !== false) {
       for (const [name, gradient] of Object.entries(gradients ?? {})) {
@@ -65,6 +60,47 @@ export function runEquations(loss: RunnableLoss, utterance: Utterance): Referenc
     return { loss: value, gradients: dense };
   });
   return { ...result, fields, field: (name) => fieldNamed(fields, name, where) };
+}
+
+/** What `LossDefinition.form` says: the body's answer for sizes of 1 and inputs of 0. */
+export function formOf(loss: RunnableLoss): LossDefinition['form'] {
+  const sizes = Object.fromEntries(loss.sizes.map((name) => [name, 1]));
+  const inputs = Object.fromEntries(
+    Object.entries(loss.dims).map(([name, dims]) => [
+      name,
+      { data: new Float64Array(dims.reduce((count, dim) => count * Math.max(0, evalDim(dim, sizes)), 1)) },
+    ]),
+  );
+  const { scope } = scopeOf(loss, { inputs, sizes });
+  const { result } = collectFields(String(loss.body), () => runBody(loss, scope, `loss ${loss.name}`));
+  return isLattice(result) ? 'arcs' : 'equations';
+}
+
+const isLattice = (returned: Returned | Lattice): returned is Lattice =>
+  'kind' in returned && returned.kind === 'lattice';
+
+function checkLoss(value: unknown, where: string): asserts value is number {
+  if (typeof value !== 'number') throw new Error(`${where}: the loss is ${String(value)}; it must be a number`);
+}
+
+/** What the body receives, and the extents of each input. */
+function scopeOf(loss: RunnableLoss, utterance: Utterance) {
+  const where = `loss ${loss.name}`;
+  const sizes = chooseSizes(loss, utterance.sizes, where);
+  const params = withDefaults(loss.params, utterance.params, `${where}: parameter`);
+  const statics = withDefaults(loss.statics, utterance.statics, `${where}: static`);
+  rejectUnknown(utterance.inputs, Object.keys(loss.inputs), `${where}: input`);
+  const shapes: Record<string, readonly number[]> = {};
+  const scope: Record<string, unknown> = { ...sizes, ...params, ...statics };
+  for (const [name, spec] of Object.entries(loss.inputs)) {
+    const view = utterance.inputs[name];
+    if (view === undefined) throw new Error(`${where}: input ${name} is missing`);
+    const shape = (loss.dims[name] ?? []).map((dim) => Math.max(0, evalDim(dim, sizes)));
+    shapes[name] = shape;
+    // A real input reads as log 0 outside, an int one as -1, so that a gather by it is outside as well.
+    scope[name] = inputReader(name, view, shape, spec.element === 'i32' ? -1 : Number.NEGATIVE_INFINITY);
+  }
+  return { scope, shapes };
 }
 
 function runBody(
@@ -164,6 +200,7 @@ function inputReader(name: string, view: TensorView, shape: readonly number[], o
     }
     return inside ? (data[at] as number) : outside;
   };
+  noteShape(read, shape);
   return Object.assign(read, { kind: 'input', rank });
 }
 

@@ -32,6 +32,16 @@ export interface Input<R extends Rank> {
   readonly rank: R;
 }
 
+/** Log-softmax has at least one index before the one it runs over. */
+export type SoftmaxRank = 2 | 3 | 4;
+
+/** What `logSoftmax` makes: read like a field, but never stored, so it cannot be a gradient. */
+export interface LogProbabilities<R extends SoftmaxRank> {
+  (...indices: Indices<R>): number;
+  readonly kind: 'logSoftmax';
+  readonly rank: R;
+}
+
 export type DimTexts = readonly [string] | readonly [string, string] | readonly [string, string, string] | FourTexts;
 type FourTexts = readonly [string, string, string, string];
 
@@ -119,6 +129,81 @@ export interface Equations<I extends InputSpecs = InputSpecs> {
 }
 type RealInputs<I extends InputSpecs> = { [K in keyof I]: I[K]['element'] extends 'f32' ? K : never }[keyof I];
 
+/** One number for each index of a node. */
+export type Coordinates = {
+  1: readonly [number];
+  2: readonly [number, number];
+  3: readonly [number, number, number];
+  4: readonly [number, number, number, number];
+};
+
+/** What `arc` takes; `S` is its step. */
+export interface ArcOptions<S extends Coordinates[Rank] = Coordinates[Rank]> {
+  /** Default: arc0, arc1, ... in the order of the list. Unique within the lattice. */
+  readonly name?: string;
+  /** From node x to x + step: one integer for each index of a node. */
+  readonly step: S;
+  /** The log-weight of the arc that leaves a node. Not asked where the arc does not exist. */
+  readonly weight: (...node: Indices<S['length']>) => number;
+  /** At which nodes the arc exists. Default: at all. */
+  readonly when?: ((...node: Indices<S['length']>) => boolean) | undefined;
+  /** How many times the arc's posterior counts in the gradient. Default 1. */
+  readonly scale?: number;
+  /** Whether the arc may enter an end that is not a node. Default false. */
+  readonly final?: boolean;
+}
+
+/** Declaration of an arc: made by `arc(...)`. */
+export interface Arc<R extends Rank = Rank> {
+  readonly kind: 'arc';
+  /** Undefined: by its place in the list. */
+  readonly name: string | undefined;
+  readonly rank: R;
+  readonly step: readonly number[];
+  readonly weight: (...node: Indices<R>) => number;
+  readonly when: ((...node: Indices<R>) => boolean) | undefined;
+  readonly scale: number;
+  readonly final: boolean;
+}
+
+type SameRank<N extends Coordinates[Rank]> = Coordinates[N['length']];
+
+/** What `lattice` takes; `N` are the extents of the nodes. Places are integers, affine in sizes. */
+export interface LatticeOptions<N extends Coordinates[Rank] = Coordinates[Rank]> {
+  /** Node (i, j, ...) has 0 <= i < nodes[0], and so on. */
+  readonly nodes: N;
+  /** The node where paths begin. Where it is none, there is no path. */
+  readonly start: SameRank<N>;
+  /** Where they end: a node, or a place outside of the nodes that only final arcs enter. */
+  readonly end: SameRank<N>;
+  readonly arcs: readonly Arc<N['length']>[];
+  /** The loss in terms of the log-likelihood. Default: its negative. +Infinity must follow from -Infinity. */
+  readonly loss?: (logLik: number) => number;
+  /** What becomes of each element of each gradient: a clamp, say. Default: nothing. */
+  readonly gradient?: (g: number) => number;
+}
+
+/** A loss in arcs form: made by `lattice(...)`. */
+export interface Lattice {
+  readonly kind: 'lattice';
+  readonly nodes: readonly number[];
+  readonly start: readonly number[];
+  readonly end: readonly number[];
+  readonly arcs: readonly LatticeArc[];
+  readonly loss: (logLik: number) => number;
+  readonly gradient?: (g: number) => number;
+}
+
+/** An arc in its lattice: it has a name, and takes any number of indices. */
+export interface LatticeArc {
+  readonly name: string;
+  readonly step: readonly number[];
+  readonly weight: (...node: number[]) => number;
+  readonly when: ((...node: number[]) => boolean) | undefined;
+  readonly scale: number;
+  readonly final: boolean;
+}
+
 /** One utterance's part of a tensor: element (i, j, ...) lies at data[offset + i * strides[0] + j * strides[1] + ...]. */
 export interface TensorView {
   readonly data: ArrayLike<number>;
@@ -151,9 +236,17 @@ export interface FieldView {
 
 export interface ReferenceResult {
   readonly loss: number;
-  /** Dense, by input name, in the shape of the input's dims for this utterance. */
+  /**
+   * Dense, by input name, in the shape of the input's dims for this utterance. Empty in arcs form: plain numbers cannot be
+   * differentiated, so the gradients of such a loss come from the compiler, which derives their equations.
+   */
   readonly gradients: Readonly<Record<string, Float64Array>>;
-  /** All fields of the body in the order they were declared. Names are those of the spec's variables. */
+  /** In arcs form, unless gradients are off: by arc name, its posterior at each node it leaves, dense over the nodes; zero where there is no path. */
+  readonly posteriors?: Readonly<Record<string, Float64Array>>;
+  /**
+   * All fields of the body in the order they were declared. Names are those of the spec's variables. In arcs form there
+   * are further ones: the weights under the arcs' names, beta and alpha.
+   */
   readonly fields: readonly FieldView[];
   /** The field of that name. @throws Error listing the names there are. */
   field(name: string): FieldView;
@@ -167,6 +260,8 @@ export interface LossDefinition {
   readonly lengths: LengthSpecs;
   readonly params: ParamSpecs;
   readonly statics: StaticSpecs;
-  /** Runs the equations as plain TypeScript in float64. */
+  /** Whether the body returns a loss and its gradients, or a lattice. Known by running the body once, every size 1 and all inputs 0, when first asked. */
+  readonly form: 'equations' | 'arcs';
+  /** Runs the spec as plain TypeScript in float64. */
   evaluate(utterance: Utterance): ReferenceResult;
 }
