@@ -1,11 +1,12 @@
 /**
  * The compiler, as one list of stages. Start reading here.
  *
- *   spec.ts --read--> graph --schedule--> kernels --print--> LLVM IR text
+ *   spec.ts --read--> graph --derive--> graph --schedule--> kernels --print--> LLVM IR text
  *
  * Every stage's result is immutable, can be printed, and is verified as soon as it is made: what is malformed is found
  * at the stage that made it. What comes after the text (LLVM's optimiser, linking, threads) is the runtime's work.
  */
+import { DeriveProblem, deriveGraph } from './derive/derive.js';
 import { readSpec } from './frontend/index.js';
 import type { Graph } from './graph/graph.js';
 import { printGraph } from './graph/print.js';
@@ -20,7 +21,10 @@ import { reportStage } from './trace.js';
 
 /** A spec file as the compiler has read it. */
 export interface SourceSpec {
+  /** Its equations: as written, or derived from its arcs. */
   readonly graph: Graph;
+  /** What the author stated: the same graph, unless that is a lattice. */
+  readonly stated: Graph;
   /** Every file the spec consists of: its own, and what it imports. */
   readonly files: readonly { readonly path: string; readonly text: string }[];
 }
@@ -41,10 +45,26 @@ interface Stage<From, To> {
   readonly print: (result: To) => string;
 }
 
-const read: Stage<string, SourceSpec> = {
+type ReadSpec = Omit<SourceSpec, 'stated'>;
+
+const read: Stage<string, ReadSpec> = {
   name: 'graph',
   why: 'the equations, free of syntax: constants and helpers resolved, every expression typed and placed',
   run: readSpec,
+  verify: ({ graph }) => verifyGraph(graph),
+  print: ({ graph }) => printGraph(graph),
+};
+
+const derive: Stage<ReadSpec, SourceSpec> = {
+  name: 'derived',
+  why: 'arcs become recurrences, posteriors and gradients; after reading, so that they are equations like any others',
+  run: ({ graph, files }) => {
+    try {
+      return { graph: deriveGraph(graph), stated: graph, files };
+    } catch (error) {
+      throw error instanceof DeriveProblem ? deriveDiagnostic(error, graph, files) : error;
+    }
+  },
   verify: ({ graph }) => verifyGraph(graph),
   print: ({ graph }) => printGraph(graph),
 };
@@ -86,16 +106,19 @@ function runStage<From, To>(stage: Stage<From, To>, from: From, subject: string,
 
 const subjectOf = (file: string): string => file.replace(/^.*[/\\]/, '').replace(/\.[cm]?tsx?$/, '');
 
-/** Reads a spec file. @throws SpecError for a mistake in it, with its place. */
-export const compileToGraph = (file: string): SourceSpec => runStage(read, file, subjectOf(file), 1);
+/** Reads a spec file and derives what it leaves to be derived. @throws SpecError for a mistake in it, with its place. */
+export function compileToGraph(file: string): SourceSpec {
+  const stated = runStage(read, file, subjectOf(file), 1);
+  return runStage(derive, stated, subjectOf(file), 2);
+}
 
 /** Schedules a spec for given sizes. @throws SpecError where a recurrence has no possible order of cells. */
 export const compileToKernels = (spec: SourceSpec, options: ScheduleOptions): KernelProgram =>
-  runStage(plan(options), spec, spec.graph.name, 2);
+  runStage(plan(options), spec, spec.graph.name, 3);
 
 /** Prints kernels as LLVM IR. */
 export const compileToLlvm = (program: KernelProgram, target: LlvmTarget): string =>
-  runStage(spell(target), program, program.name, 3);
+  runStage(spell(target), program, program.name, 4);
 
 /** All stages for a CPU. @throws SpecError for a mistake in the spec. */
 export function compile(spec: SourceSpec, options: ScheduleOptions & LlvmTarget): CompiledSpec {
@@ -103,12 +126,24 @@ export function compile(spec: SourceSpec, options: ScheduleOptions & LlvmTarget)
   return { graph: spec.graph, program, llvm: compileToLlvm(program, options) };
 }
 
+function deriveDiagnostic(
+  { code, message, hint, at }: DeriveProblem,
+  graph: Graph,
+  files: SourceSpec['files'],
+): SpecError {
+  const origin = graph.origins.get(at.id)?.[0] ?? { file: files[0]?.path ?? graph.name, line: 1, column: 1, length: 1 };
+  return new SpecError({ code, message, hint, origin, text: textOf(origin.file, files) });
+}
+
+const textOf = (file: string, files: SourceSpec['files']): string =>
+  files.find(({ path }) => path === file || path.endsWith(file))?.text ?? '';
+
 /** A recurrence without an order is the author's mistake: shown in the author's line. */
 function noOrderDiagnostic(problem: NoOrder, graph: Graph, files: SourceSpec['files']): SpecError {
   const { recurrence, reads, reason } = problem;
   const origin = reads.find((candidate) => candidate.origin)?.origin ?? graph.fieldOrigins.get(recurrence);
   const place = origin ?? { file: files[0]?.path ?? graph.name, line: 1, column: 1, length: 1 };
-  const text = files.find(({ path }) => path === place.file || path.endsWith(place.file))?.text ?? '';
+  const text = textOf(place.file, files);
   if (reason === 'rank') {
     return new SpecError({
       code: 'recurrence-rank',

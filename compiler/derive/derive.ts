@@ -23,10 +23,11 @@ import {
   LOG_LIKELIHOOD,
 } from '../graph/graph.js';
 import { Ranges } from '../schedule/ranges.js';
-import { CompilerBug } from '../source.js';
 import { type Contribution, differentiate, Terms } from './adjoint.js';
 import { derivativeOf, type Place, substitute } from './collect.js';
-import { Expander, type Reduction } from './expand.js';
+import { DeriveProblem, Expander, type Reduction } from './expand.js';
+
+export { DeriveProblem };
 
 /** The graph of a spec that states arcs, with its equations derived. A graph without a lattice is returned as it is. */
 export function deriveGraph(graph: Graph): Graph {
@@ -238,7 +239,12 @@ class Deriver {
       return this.ranges.provable(size.offset(-extent.constant)) || this.ranges.provable(form.times(-1).offset(-1));
     });
     if (outside) return false;
-    throw new CompilerBug('derive', 'the end of the lattice is neither inside nor outside of the nodes for all sizes');
+    throw new DeriveProblem(
+      'lattice-end',
+      'whether the end is one of the nodes depends on the sizes',
+      'End at a node, such as [T - 1, U] of nodes [T, U + 1], or beyond the last one on some axis, such as [T, U].',
+      this.lattice.end.find((part) => part.op !== 'const') ?? this.lattice.loss,
+    );
   }
 }
 

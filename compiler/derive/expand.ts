@@ -19,14 +19,16 @@ export interface Reduction {
   readonly body: Expr;
 }
 
-/** A recurrence that a weight reads: derivatives do not pass through those. */
-export class RecurrenceInWeight extends Error {
+/** A lattice that cannot be derived: the author's mistake, to be shown in the author's line. */
+export class DeriveProblem extends Error {
   constructor(
-    readonly field: string,
-    /** Of the read, in the source graph. */
-    readonly exprId: number,
+    readonly code: string,
+    message: string,
+    readonly hint: string,
+    /** The expression of the source graph it is about. */
+    readonly at: Expr,
   ) {
-    super(`a weight reads the recurrence ${field}`);
+    super(message);
   }
 }
 
@@ -116,7 +118,14 @@ export class Expander {
     const b = this.builder;
     const field = this.fields.get(expr.source);
     if (!field) return b.read(expr.source, expr.type, indices);
-    if (field.kind === 'recurrence') throw new RecurrenceInWeight(field.name, expr.id);
+    if (field.kind === 'recurrence') {
+      throw new DeriveProblem(
+        'recurrence-in-weight',
+        `an arc's weight depends on the recurrence ${field.name}, and derivatives do not pass through recurrences`,
+        'Weights are expressions of inputs, plain fields and reductions. With a recurrence of your own, write the gradient as well: the form with equations.',
+        expr,
+      );
+    }
     const bound = new Map(field.axes.map((axis, k) => [axis.unique, indices[k]!]));
     const value = this.visit(field.body, { indices: bound, owner: field.name });
     return b.select(this.inside(indices, field.domain), value, b.real(field.outside));

@@ -5,11 +5,14 @@ import type { SizeExpr } from '../graph/graph.js';
 import { printSize } from '../graph/size.js';
 import type { Argument, Context, Reader } from './context.js';
 import { asIndex, asSize } from './indices.js';
+import { arcUsage, declareArc, declareLattice, latticeUsage } from './lattice.js';
 import { applyPrimitive, asReal } from './operators.js';
+import { declareLogSoftmax } from './softmax.js';
 import { didYouMean, listWords } from './suggest.js';
 import {
   type Closure,
   describe,
+  dimsOf,
   type FieldHandle,
   hasKind,
   type InputForm,
@@ -17,6 +20,7 @@ import {
   indexCount,
   isArray,
   type LossForm,
+  type MadeCell,
   type ObjectValue,
   scalar,
   type Value,
@@ -52,6 +56,12 @@ export function callBuiltin(reader: Reader, name: string, args: readonly Argumen
     case 'f32':
     case 'i32':
       return declareInput(context, name, args, node);
+    case 'logSoftmax':
+      return declareLogSoftmax(context, takes(context, name, args, node, 2, 3, 'logSoftmax(acts, V)'), node);
+    case 'arc':
+      return declareArc(context, takes(context, name, args, node, 1, 1, arcUsage)[0]!, node);
+    case 'lattice':
+      return declareLattice(context, takes(context, name, args, node, 1, 1, latticeUsage)[0]!, node);
     default:
       return declareLoss(context, args, node);
   }
@@ -76,7 +86,7 @@ function takes(
   );
 }
 
-function closureOf(context: Context, name: string, arg: Argument, count: number, usage: string): Closure {
+export function closureOf(context: Context, name: string, arg: Argument, count: number, usage: string): Closure {
   if (!hasKind(arg.value, 'closure')) {
     context.fail(
       arg.node,
@@ -109,7 +119,8 @@ function reduction(reader: Reader, name: string, args: readonly Argument[], node
 }
 
 /** The author's name of an axis, or a made-up one where the function ignores it. */
-export function axisName(fn: Closure, position: number): string {
+export function axisName(fn: Closure | MadeCell, position: number): string {
+  if (fn.kind === 'made-cell') return fn.axes[position]!;
   const name = fn.node.parameters[position]?.name;
   const text = name?.getText() ?? '';
   return /^\w+$/.test(text) ? text : `i${position}`;
@@ -190,7 +201,7 @@ function declareField(
 }
 
 /** The elements of an array literal, for messages; the whole where they cannot be told apart. */
-function elementNodes(node: ts.Node, count: number): ts.Node[] {
+export function elementNodes(node: ts.Node, count: number): ts.Node[] {
   const elements = (node as { elements?: readonly ts.Node[] }).elements;
   return Array.from({ length: count }, (_, i) => (elements?.length === count ? elements[i]! : node));
 }
@@ -234,6 +245,10 @@ export function knownKeys(
   }
 }
 
+/** The name that an input or field goes by in the graph. */
+export const nameOfSource = (context: Context, source: InputHandle | FieldHandle): string =>
+  hasKind(source, 'input') ? source.name : context.nameOf(source);
+
 /** One cell of an input or field. */
 export function callRead(
   context: Context,
@@ -241,8 +256,8 @@ export function callRead(
   args: readonly Argument[],
   node: ts.CallExpression,
 ): Value {
-  const dims = hasKind(source, 'input') ? source.dims : source.domain;
-  const name = hasKind(source, 'input') ? source.name : context.nameOf(source);
+  const dims = dimsOf(source);
+  const name = nameOfSource(context, source);
   const sizes = `[${dims.map(printSize).join(', ')}]`;
   if (args.length !== dims.length) {
     context.fail(

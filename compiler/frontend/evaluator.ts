@@ -12,6 +12,7 @@ import { callMethod, elementOf, objectLiteral, propertyOf, spread, templateText 
 import type { Modules } from './modules.js';
 import { Names } from './names.js';
 import { applyPrimitive, choose, compareValues, condition, numeric } from './operators.js';
+import { readLogSoftmax } from './softmax.js';
 import { bindPattern, runBody } from './statements.js';
 import { lazily, TS } from './typescript.js';
 import { refuseExpression, refuseOperator } from './unsupported.js';
@@ -157,6 +158,7 @@ export class Evaluator implements Reader {
     if (hasKind(callee, 'closure')) return this.apply(callee, args, node);
     if (hasKind(callee, 'builtin')) return callBuiltin(this, callee.name, args, node);
     if (hasKind(callee, 'input') || hasKind(callee, 'field')) return callRead(context, callee, args, node);
+    if (hasKind(callee, 'log-softmax')) return readLogSoftmax(context, callee, args, node);
     return context.fail(
       target,
       'unknown-function',

@@ -10,6 +10,7 @@ import { Context, NeedsInt } from './context.js';
 import { checkCycles } from './cycles.js';
 import { Evaluator } from './evaluator.js';
 import { readHeader } from './header.js';
+import { readLattice } from './lattice.js';
 import { checkTopLevel, Modules } from './modules.js';
 import { readOutputs } from './outputs.js';
 import { originOf, Sources } from './syntax.js';
@@ -63,7 +64,8 @@ function readOnce(path: string, sources: Sources, intParams: ReadonlySet<string>
   }
   const header = readHeader(context, loss, options.statics ?? {});
   const result = reader.apply(loss.body, [{ value: header.environment, node: loss.bodyNode }], loss.bodyNode, true);
-  const outputs = readOutputs(context, header, result, loss.bodyNode);
+  const stated = hasKind(result, 'lattice-form') ? result : undefined;
+  const outputs = stated ? undefined : readOutputs(context, header, result, loss.bodyNode);
 
   const fields: FieldDecl[] = [];
   const fieldOrigins = new Map<string, Origin>();
@@ -72,12 +74,16 @@ function readOnce(path: string, sources: Sources, intParams: ReadonlySet<string>
     const name = context.nameOf(handle);
     const axes = handle.domain.map((extent, i) => context.newIndex(axisName(handle.body, i), extent, false));
     const indices = axes.map((axis) => ({ value: scalar(axis), node: handle.bodyNode }));
-    const body = evaluateCell(reader, handle.body, indices, handle.bodyNode);
     const { domain, outside } = handle;
+    const body =
+      handle.body.kind === 'made-cell'
+        ? handle.body.cell(axes)
+        : evaluateCell(reader, handle.body, indices, handle.bodyNode);
     fields.push({ name, kind: handle.recurrence ? 'recurrence' : 'field', domain, axes, body, outside, type: 'real' });
     fieldOrigins.set(name, originOf(handle.node));
   }
   checkCycles(context, fields, context.fields);
+  const lattice = stated && readLattice(reader, stated);
 
   return {
     name: header.name,
@@ -93,7 +99,7 @@ function readOnce(path: string, sources: Sources, intParams: ReadonlySet<string>
     }),
     statics: header.statics,
     fields,
-    ...outputs,
+    ...(outputs ?? { loss: lattice!.loss, gradients: {}, lattice: lattice! }),
     origins: context.builder.origins,
     fieldOrigins,
   };

@@ -64,7 +64,7 @@ export function propertyOf(reader: Reader, node: ts.PropertyAccessExpression, sc
       node.name,
       'unsupported-expression',
       `${describe(object)} has no property ${key}`,
-      'Arrays have .length and .map; objects and module namespaces have their own keys.',
+      'Arrays have .length, .map and .flatMap; objects and module namespaces have their own keys.',
     );
   }
   const value = object.get(key);
@@ -163,20 +163,21 @@ export function callMethod(
       `strings have no .${target.name.text} here`,
       'Equations are made of numbers.',
     );
-  if (target.name.text !== 'map') {
+  const method = target.name.text;
+  if (method !== 'map' && method !== 'flatMap') {
     return context.fail(
       target.name,
       'unsupported-expression',
       `arrays have no .${target.name.text} in a spec`,
-      'Use .map, .length, an index, or a spread into a call: logAddExp(...durations.map((d) => ...)).',
+      'Use .map, .flatMap, .length, an index, or a spread into a call: logAddExp(...durations.map((d) => ...)).',
     );
   }
   const [fn] = spread(reader, node.arguments, scope);
   if (!fn || !hasKind(fn.value, 'closure')) {
-    return context.fail(node, 'argument-count', '.map takes one function', 'Write durations.map((d, n) => ...).');
+    return context.fail(node, 'argument-count', `.${method} takes one function`, `Write durations.${method}((d, n) => ...).`);
   }
   const body = fn.value;
-  return object.map((value, i) =>
+  const results = object.map((value, i) =>
     reader.apply(
       body,
       [
@@ -187,6 +188,7 @@ export function callMethod(
       true,
     ),
   );
+  return method === 'map' ? results : results.flatMap((value) => (isArray(value) ? [...value] : [value]));
 }
 
 /** Elements with spreads of static arrays laid out. */

@@ -4,7 +4,7 @@ import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp, Expr } from '../graph/graph.js';
 import type { Argument, Context } from './context.js';
 import { TS } from './typescript.js';
-import { describe, hasKind, indexCount, scalar, type Value } from './values.js';
+import { describe, dimsOf, hasKind, indexCount, scalar, type Value } from './values.js';
 import { primitiveOf } from './vocabulary.js';
 
 /** A number or an int/real expression; anything else is the author's mistake. */
@@ -20,8 +20,8 @@ export function numeric(context: Context, value: Value, written: ts.Node, role =
     );
   }
   if (hasKind(value, 'scalar')) return value.expr;
-  if (hasKind(value, 'input') || hasKind(value, 'field')) {
-    const dims = hasKind(value, 'input') ? value.dims : value.domain;
+  if (hasKind(value, 'input') || hasKind(value, 'field') || hasKind(value, 'log-softmax')) {
+    const dims = dimsOf(hasKind(value, 'log-softmax') ? value.logits : value);
     const name = value.name ?? 'name';
     const example = dims.map((_, i) => ['t', 'u', 'v', 'w'][i] ?? `i${i}`).join(', ');
     context.fail(

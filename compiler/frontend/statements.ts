@@ -137,7 +137,7 @@ export function bindPattern(reader: Reader, scope: Scope, pattern: ts.BindingNam
   const context: Context = reader.context;
   if (TS.isIdentifier(pattern)) {
     if (hasKind(value, 'field')) value.name ??= context.claim(pattern.text);
-    if (hasKind(value, 'closure')) value.name ??= pattern.text;
+    if (hasKind(value, 'closure') || hasKind(value, 'log-softmax')) value.name ??= pattern.text;
     scope.bind(pattern.text, value);
     return;
   }

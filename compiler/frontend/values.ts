@@ -4,7 +4,7 @@
  * say which value a name has where it is written.
  */
 import type { ts } from 'ts-morph';
-import type { Expr, SizeExpr } from '../graph/graph.js';
+import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
 
 export type Value =
   | number
@@ -18,7 +18,10 @@ export type Value =
   | Builtin
   | ObjectValue
   | InputForm
-  | LossForm;
+  | LossForm
+  | LogSoftmaxHandle
+  | ArcForm
+  | LatticeForm;
 
 /** An expression of the graph: real, int or bool. */
 export interface Scalar {
@@ -37,12 +40,51 @@ export interface FieldHandle {
   readonly recurrence: boolean;
   readonly domain: readonly SizeExpr[];
   readonly outside: number;
-  readonly body: Closure;
+  readonly body: Closure | MadeCell;
   readonly bodyNode: ts.Node;
   /** The whole call, for messages about the field. */
   readonly node: ts.Node;
   /** The name in the graph: of the const it is first assigned to, or a generated one once it is read. */
   name?: string;
+}
+/** The cell function of a field that a word of the vocabulary declares. */
+export interface MadeCell {
+  readonly kind: 'made-cell';
+  /** Names for the axes. */
+  readonly axes: readonly string[];
+  readonly cell: (axes: readonly IndexRef[]) => Expr;
+}
+/** What logSoftmax gives: read like a field, but every read is written out in terms of the logits and one field for the log of each row's sum. */
+export interface LogSoftmaxHandle {
+  readonly kind: 'log-softmax';
+  readonly logits: InputHandle | FieldHandle;
+  readonly extent: SizeExpr;
+  readonly from: SizeExpr;
+  readonly logZ: FieldHandle;
+  name?: string;
+}
+/** arc({ ... }): checked as far as it can be without its lattice. */
+export interface ArcForm {
+  readonly kind: 'arc-form';
+  readonly object: ObjectValue;
+  readonly name?: string;
+  readonly step: readonly number[];
+  readonly weight: Closure;
+  readonly when?: Closure;
+  readonly final: boolean;
+  /** The whole call. */
+  readonly node: ts.Node;
+}
+/** lattice({ ... }), whose weights are evaluated after every const of the loss has a value. */
+export interface LatticeForm {
+  readonly kind: 'lattice-form';
+  readonly object: ObjectValue;
+  readonly nodes: readonly SizeExpr[];
+  readonly start: readonly Expr[];
+  readonly end: readonly Expr[];
+  /** With names, and steps of as many numbers as nodes has. */
+  readonly arcs: readonly (ArcForm & { readonly name: string })[];
+  readonly node: ts.Node;
 }
 /** A function of the spec, called by evaluating its body in place. */
 export interface Closure {
@@ -113,8 +155,19 @@ export function describe(value: Value): string {
       return `an input declaration ${value.element}(...)`;
     case 'loss-form':
       return 'a whole loss, defineLoss(...)';
+    case 'log-softmax':
+      return `${value.name ? `the log-softmax ${value.name}` : 'a log-softmax'} over ${indexCount(ranked(value.logits))}`;
+    case 'arc-form':
+      return 'an arc';
+    case 'lattice-form':
+      return 'a lattice';
   }
 }
+
+const ranked = (source: InputHandle | FieldHandle): number => dimsOf(source).length;
+/** Extents of an input or field. */
+export const dimsOf = (source: InputHandle | FieldHandle): readonly SizeExpr[] =>
+  source.kind === 'input' ? source.dims : source.domain;
 
 export const indexCount = (count: number): string => (count === 1 ? '1 index' : `${count} indices`);
 

@@ -26,7 +26,7 @@ export const reductionWords: Readonly<Record<string, ReductionName>> = {
   minOver: 'min',
   logSumExp: 'logSumExp',
 };
-export const formWords = ['defineLoss', 'f32', 'i32', 'field', 'recurrence'] as const;
+export const formWords = ['defineLoss', 'f32', 'i32', 'field', 'recurrence', 'lattice', 'arc', 'logSoftmax'] as const;
 export const constantWords: Readonly<Record<string, number>> = { logZero: Number.NEGATIVE_INFINITY };
 
 export const vocabulary: ReadonlySet<string> = new Set([

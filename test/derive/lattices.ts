@@ -8,7 +8,8 @@ export function rnntLattice(): Graph {
   const g = new HandMade();
   const { b } = g;
   const [t, u, k] = [b.index('t'), b.index('u'), b.index('v')];
-  const logp = (symbol: Expr): Expr => b.prim('sub', g.acts(t, u, symbol), b.reduce('logSumExp', k, g.V, g.acts(t, u, k)));
+  const logp = (symbol: Expr): Expr =>
+    b.prim('sub', g.acts(t, u, symbol), b.reduce('logSumExp', k, g.V, g.acts(t, u, k)));
   const arcs: ArcDecl[] = [
     { name: 'stay', step: [1, 0], weight: logp(b.param('blank', 'int')), final: true },
     { name: 'emit', step: [0, 1], weight: logp(g.labels(u)), final: false },
