@@ -7,11 +7,12 @@
  * uniform float64 value c, as in acts(t, u, v) - logZ(t, u), c is split into float32 parts high + low and added as
  * (x + high) + low: x + high is nearly exact where it matters (Sterbenz), so no precision is lost to large logits.
  */
-import { CompilerBug } from '../source.js';
+
 import { operands } from '../graph/build.js';
 import type { Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import * as k from '../kernel/build.js';
 import type { KExpr, KReduce } from '../kernel/kernel.js';
+import { CompilerBug } from '../source.js';
 import { Affine } from './affine.js';
 import { type Equation, freeIndices, readsIn } from './equations.js';
 import { type Layout, storageExtents } from './layout.js';

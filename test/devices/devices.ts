@@ -4,7 +4,7 @@
  * A device that this machine lacks is skipped and says so. TRELLIS_REQUIRE (a list, as in 'llvm,webgpu') names what must be
  * there: without it the suite fails instead.
  */
-import { type DeviceChoice, loadLoss, type Loss, RNNTLoss, type RNNTLossOptions, TrellisError } from 'trellis-jit';
+import { type DeviceChoice, type Loss, loadLoss, RNNTLoss, type RNNTLossOptions, TrellisError } from 'trellis-jit';
 import { describe, test } from 'vitest';
 
 export interface Limits {
