@@ -11,6 +11,7 @@ import { interpretProgram } from '../compiler/kernel/interpret.js';
 import type { LossDefinition } from '../dsl/index.js';
 import { CpuExecutor } from '../runtime/cpu/executor.js';
 import { LlvmJit } from '../runtime/cpu/jit.js';
+import { testLlvm } from './lanes.js';
 import { evaluateAsGraph, evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from './specs.js';
 
 const folders = ['./specs/', '../specs/'];
@@ -71,7 +72,7 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
     }
   });
 
-  test.each(vectorTargets)('native code for $name gives the same', ({ options }) => {
+  testLlvm.each(vectorTargets)('native code for $name gives the same', ({ options }) => {
     const jit = new LlvmJit(options);
     for (const seed of seeds) {
       const batch = randomBatch(graph, seed, { size: seed % 3 === 0 ? 40 : 9, scale: 3 });

@@ -25,7 +25,7 @@ import {
 import { Ranges } from '../schedule/ranges.js';
 import { type Contribution, differentiate, Terms } from './adjoint.js';
 import { derivativeOf, type Place, substitute } from './collect.js';
-import { DeriveProblem, Expander, type Reduction } from './expand.js';
+import { DeriveProblem, Expander, type Reduction, sizeAsExpr } from './expand.js';
 
 export { DeriveProblem };
 
@@ -224,21 +224,14 @@ class Deriver {
     return visit(expr);
   }
 
-  /** Whether the end is one of the nodes, for sizes of any value. */
+  /** Whether the end is one of the nodes, for sizes of any value (if there are nodes at all). */
   private isNode(end: readonly Expr[]): boolean {
-    const inside = this.expander.inside(end, this.lattice.nodes);
-    if (inside.op === 'const') return inside.value === 1;
-    // Not provably inside: it must be provably outside on some axis, or where paths end would depend on the sizes.
-    const outside = end.some((part, axis) => {
-      const extent = this.lattice.nodes[axis]!;
-      const form = this.ranges.affine(part);
-      const size = Object.entries(extent.terms).reduce(
-        (sum, [name, k]) => sum.minus(this.ranges.affine(this.b.size(name)).times(k)),
-        form,
-      );
-      return this.ranges.provable(size.offset(-extent.constant)) || this.ranges.provable(form.times(-1).offset(-1));
-    });
-    if (outside) return false;
+    const { b, ranges } = this;
+    const beyond = end.map((part, axis) =>
+      ranges.affine(part).minus(ranges.affine(sizeAsExpr(this.lattice.nodes[axis]!, b))),
+    );
+    if (beyond.every((form) => ranges.provable(form.times(-1).offset(-1)))) return true;
+    if (beyond.some((form) => ranges.provable(form))) return false;
     throw new DeriveProblem(
       'lattice-end',
       'whether the end is one of the nodes depends on the sizes',

@@ -159,15 +159,17 @@ describe('the gradient is the derivative', () => {
   test('of weights that read other cells than their own, and through a gather', () => {
     const graph = latticeGraph((g, t, u) => [
       move(g, t, u),
-      // A label also pays for a blank from the context it makes.
+      // A label also pays for a blank from the context it makes, which the last one has none of.
       {
         step: [0, 1],
         weight: g.b.prim('add', logSoftmax(g, t, u, g.labels(u)), logSoftmax(g, t, g.plus(u, 1), g.b.int(0))),
+        when: g.b.compare('lt', u, g.b.size('U')),
         final: false,
       },
       {
         step: [1, 1],
         weight: g.b.prim('mul', g.acts(t, u, g.labels(u)), g.acts(g.b.int(0), u, g.b.int(2))),
+        when: g.b.compare('lt', u, g.b.size('U')),
         final: false,
       },
     ]);

@@ -179,7 +179,7 @@ export function expectAnswers(
     const expected = solve(problem);
     const cost = result.costs.data[b] as number;
     const feasible = Number.isFinite(expected.loss);
-    const open = conditioning(problem, feasible ? expected.loss / (1 + lambda) : 0);
+    const open = conditioning(problem, expected.loss / (1 + lambda));
     if (feasible) {
       const error = Math.abs(cost - expected.loss);
       const allowed = limits.cost * Math.max(1, Math.abs(expected.loss)) + (1 + lambda) * open.cost;
@@ -191,6 +191,11 @@ export function expectAnswers(
     if (result.grads === null) return;
 
     const grads = ownGradient(result, b, problem);
+    if (!feasible) {
+      const left = grads.findIndex((g) => g !== 0);
+      expect(left, `first element that is not zero in the gradient of ${where}, which has no path`).toBe(-1);
+      return;
+    }
     // Where float64 leaves a posterior open it is still one: the two of a node and its softmax are at most 1 each.
     const decided = limits.grad + open.grad < 0.01;
     let worst = 0;

@@ -1,6 +1,6 @@
 /** Random batches on every device against the oracle: all paths, dynamic programming, and what must not matter. */
 import fc from 'fast-check';
-import type { LossResult } from 'trellis-jit';
+import type { CallOptions, LossResult } from 'trellis-jit';
 import { describe, expect, test } from 'vitest';
 import { enumeratePaths } from '../oracle.js';
 import { randomFrom } from '../specs.js';
@@ -8,12 +8,12 @@ import {
   type Batch,
   expectAnswers,
   expectSameBits,
-  logitKinds,
   type LogitKind,
+  logitKinds,
   ownGradient,
   pack,
-  randomBatch,
   type Recipe,
+  randomBatch,
   type SpecName,
   specNames,
   type Tensors,
@@ -47,9 +47,14 @@ function recipes(spec: SpecName, kind: fc.Arbitrary<LogitKind>, { T, U, V, B = 4
   });
 }
 
-async function run(tested: TestedDevice, spec: SpecName, tensors: Tensors, { params }: Batch): Promise<LossResult> {
-  const { acts, labels, actLens, labelLens } = tensors;
-  return (await lossOf(tested, spec)).forward(acts, labels, actLens, labelLens, { params });
+async function run(
+  tested: TestedDevice,
+  spec: SpecName,
+  { acts, labels, actLens, labelLens }: Tensors,
+  { params }: Batch,
+  call: CallOptions = {},
+): Promise<LossResult> {
+  return (await lossOf(tested, spec)).forward(acts, labels, actLens, labelLens, { params, ...call });
 }
 
 onEveryDevice((tested) => {
@@ -84,6 +89,28 @@ onEveryDevice((tested) => {
           const batch = randomBatch(recipe);
           const other = pack(batch.problems, recipe, recipe.seed + 1);
           expectSameBits(await run(tested, spec, other, batch), await run(tested, spec, batch.tensors, batch));
+        }),
+        { numRuns: Math.ceil(runs / 4) },
+      );
+    });
+
+    test('in an array of the caller, and in place, the gradient is the same in every bit', async () => {
+      await fc.assert(
+        fc.asyncProperty(recipes(spec, fc.constantFrom(...kinds), limits.sizes), async (recipe) => {
+          const batch = randomBatch(recipe);
+          const { tensors } = batch;
+          const separate = await run(tested, spec, tensors, batch);
+          const expected = {
+            ...separate,
+            grads: { ...separate.grads!, data: Float32Array.from(separate.grads!.data) },
+          };
+          const output = new Float32Array(tensors.acts.data.length).fill(Number.NaN);
+          const written = await run(tested, spec, tensors, batch, { grads: output });
+          expect(written.grads?.data).toBe(output);
+          expectSameBits(written, expected);
+          const replaced = await run(tested, spec, tensors, batch, { grads: 'in-place' });
+          expect(replaced.grads?.data).toBe(tensors.acts.data);
+          expectSameBits(replaced, expected);
         }),
         { numRuns: Math.ceil(runs / 4) },
       );
