@@ -50,6 +50,12 @@ export class Terms {
     if (x) return this.neg(this.where(condition, x));
     return this.b.select(condition, a, this.b.real(0));
   }
+  /** What flows back: nothing where g is exactly 0, also where the factor is infinite or NaN; else their product. */
+  flow(g: Expr, factor: (g: Expr) => Expr): Expr {
+    const x = this.negated(g);
+    if (x) return this.neg(this.flow(x, factor));
+    return this.b.select(this.b.compare('eq', g, this.b.real(0)), this.b.real(0), factor(g));
+  }
   sum(terms: readonly Expr[]): Expr {
     // What is added comes first, what is subtracted after it.
     const ordered = [...terms].sort(
@@ -117,27 +123,51 @@ function backThrough(
       give(x, terms.neg(g));
       return;
     case 'mul':
-      give(x, terms.mul(g, y));
-      give(y, terms.mul(g, x));
+      give(
+        x,
+        terms.flow(g, (flowing) => terms.mul(flowing, y)),
+      );
+      give(
+        y,
+        terms.flow(g, (flowing) => terms.mul(flowing, x)),
+      );
       return;
     case 'div':
-      give(x, terms.div(g, y));
-      give(y, terms.neg(terms.div(terms.mul(g, node), y)));
+      give(
+        x,
+        terms.flow(g, (flowing) => terms.div(flowing, y)),
+      );
+      give(y, terms.neg(terms.flow(g, (flowing) => terms.div(terms.mul(flowing, node), y))));
       return;
     case 'exp':
-      give(x, terms.mul(g, node));
+      give(
+        x,
+        terms.flow(g, (flowing) => terms.mul(flowing, node)),
+      );
       return;
     case 'expm1':
-      give(x, terms.mul(g, b.prim('exp', x)));
+      give(
+        x,
+        terms.flow(g, (flowing) => terms.mul(flowing, b.prim('exp', x))),
+      );
       return;
     case 'log':
-      give(x, terms.div(g, x));
+      give(
+        x,
+        terms.flow(g, (flowing) => terms.div(flowing, x)),
+      );
       return;
     case 'log1p':
-      give(x, terms.div(g, b.prim('add', one, x)));
+      give(
+        x,
+        terms.flow(g, (flowing) => terms.div(flowing, b.prim('add', one, x))),
+      );
       return;
     case 'sqrt':
-      give(x, terms.div(g, b.prim('mul', b.real(2), node)));
+      give(
+        x,
+        terms.flow(g, (flowing) => terms.div(flowing, b.prim('mul', b.real(2), node))),
+      );
       return;
     case 'tanh':
       give(x, terms.mul(g, b.prim('sub', one, square(node))));

@@ -268,9 +268,8 @@ function throughReduction({ name, axes, reduction, body }: Reduction, adjoint: E
       // Where several are equal each gets all of it.
       return terms.where(b.compare('eq', body, result), adjoint);
     case 'logSumExp': {
-      // Its share of the sum. What nothing flows through contributes nothing, also where the shares are 0 / 0.
-      const share = b.prim('exp', b.prim('sub', body, result));
-      return b.select(b.compare('eq', adjoint, b.real(0)), b.real(0), terms.mul(adjoint, share));
+      // Its share of the sum.
+      return terms.flow(adjoint, (flowing) => terms.mul(flowing, b.prim('exp', b.prim('sub', body, result))));
     }
   }
 }
