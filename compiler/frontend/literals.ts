@@ -174,7 +174,12 @@ export function callMethod(
   }
   const [fn] = spread(reader, node.arguments, scope);
   if (!fn || !hasKind(fn.value, 'closure')) {
-    return context.fail(node, 'argument-count', `.${method} takes one function`, `Write durations.${method}((d, n) => ...).`);
+    return context.fail(
+      node,
+      'argument-count',
+      `.${method} takes one function`,
+      `Write durations.${method}((d, n) => ...).`,
+    );
   }
   const body = fn.value;
   const results = object.map((value, i) =>

@@ -30,9 +30,12 @@ export interface GraphResult {
 
 /**
  * Evaluates the loss and all gradients of one utterance.
+ * @throws CompilerBug for a graph that still has a lattice, whose equations have not been derived.
  * @throws Error naming what is missing when an input or a size has no value, or when cells wait for each other in a circle.
  */
 export function evaluateGraph(graph: Graph, utterance: GraphUtterance): GraphResult {
+  if (graph.lattice)
+    throw new CompilerBug('graph', `${graph.name} states a lattice: derive its equations before they are evaluated`);
   const machine = new Machine(graph, utterance);
   const loss = machine.evaluate(graph.loss);
   const gradients: Record<string, { data: Float64Array; shape: readonly number[] }> = {};

@@ -213,6 +213,11 @@ export interface Graph {
   readonly loss: Expr;
   /** By input name: the name of a field whose domain is the input's dims. */
   readonly gradients: Readonly<Record<string, string>>;
+  /**
+   * By name: a field with the share of an utterance's probability that takes an arc, or passes a node, at each cell.
+   * Derived from arcs; a spec in equations has none.
+   */
+  readonly posteriors?: Readonly<Record<string, string>>;
   /** Present before `derive` where the spec states arcs: `loss` is then lattice.loss and `gradients` is empty. */
   readonly lattice?: LatticeDecl;
   /** Places an expression (by id) came from, for diagnostics. Not part of the graph's identity. */

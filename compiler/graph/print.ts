@@ -2,7 +2,18 @@
  * A graph as text of the language: a spec that, read again, means the same. It is what dumps show, and part of
  * every cache key, so it depends on the equations only, not on how they were written or in which order they were built.
  */
-import type { CompareOp, Expr, FieldDecl, Graph, IndexRef, SizeExpr } from './graph.js';
+import {
+  type ArcDecl,
+  type CompareOp,
+  type Expr,
+  type FieldDecl,
+  GRADIENT,
+  type Graph,
+  type IndexRef,
+  type LatticeDecl,
+  LOG_LIKELIHOOD,
+  type SizeExpr,
+} from './graph.js';
 import { operands } from './build.js';
 import { printSize } from './size.js';
 
@@ -46,6 +57,8 @@ class Printer {
   private readonly free = new Map<Expr, ReadonlySet<IndexRef>>();
   private readonly longLambdas = new Map<Expr, string>();
   private partCount = 0;
+  /** The name of a derived value where it stands as a parameter. */
+  private stand = '';
 
   constructor(private readonly graph: Graph) {
     const sizes = graph.inputs.flatMap(({ dims }) => dims.flatMap(({ terms }) => Object.keys(terms)));
@@ -56,19 +69,69 @@ class Printer {
   print(): string {
     const { graph } = this;
     const fields = graph.fields.map((field) => this.field(field));
-    this.startScope();
-    const [consts, loss] = this.block(graph.loss, 4, new Set());
-    const gradients = Object.entries(graph.gradients).map(([input, field]) => pair(input, field));
+    const result = graph.lattice ? this.lattice(graph.lattice) : this.outputs();
     const header = this.header();
     const sizes = new Set(graph.inputs.flatMap(({ dims }) => dims.flatMap(({ terms }) => Object.keys(terms))));
     const received = [...graph.inputs.map(({ name }) => name), ...sizes, ...graph.params.map(({ name }) => name)];
-    const body = [
-      ...fields,
-      ...consts,
-      `    return { loss: ${loss}, gradients: {${gradients.length > 0 ? ` ${gradients.join(', ')} ` : ''}} };`,
-    ];
+    const body = [...fields, ...result];
     const main = `export default ${this.word('defineLoss')}(\n  {\n${header}\n  },\n  ({ ${received.join(', ')} }) => {\n`;
     return `${this.imports()}\n\n${main}${body.join('\n')}\n  },\n);\n`;
+  }
+
+  private outputs(): string[] {
+    const { graph } = this;
+    this.startScope();
+    const [consts, loss] = this.block(graph.loss, 4, new Set());
+    const gradients = Object.entries(graph.gradients).map(([input, field]) => pair(input, field));
+    const entries = gradients.length > 0 ? ` ${gradients.join(', ')} ` : '';
+    return [...consts, `    return { loss: ${loss}, gradients: {${entries}} };`];
+  }
+
+  private lattice({ axes, nodes, start, end, arcs, loss, gradient }: LatticeDecl): string[] {
+    this.startScope();
+    const names = axes.map((axis, i) => this.nameIndex(axis, axes.slice(0, i)));
+    const place = (parts: readonly Expr[]): string => parts.map((part) => this.text(part, 1)).join(', ');
+    return [
+      `    return ${this.word('lattice')}({`,
+      `      nodes: [${nodes.map(printSize).join(', ')}],`,
+      `      start: [${place(start)}],`,
+      `      end: [${place(end)}],`,
+      '      arcs: [',
+      ...arcs.flatMap((arc) => this.arc(arc, axes, names)),
+      '      ],',
+      this.completion('loss', loss, LOG_LIKELIHOOD),
+      ...(gradient ? [this.completion('gradient', gradient, GRADIENT)] : []),
+      '    });',
+    ];
+  }
+
+  private arc(
+    { name, step, weight, when, scale, final }: ArcDecl,
+    axes: readonly IndexRef[],
+    names: string[],
+  ): string[] {
+    const scope = new Set(axes);
+    const cell = (key: string, body: Expr): string => {
+      this.startScope();
+      const head = `          ${key}: (${names.join(', ')}) =>`;
+      return `${head}${this.lambda(body, 10, head.length, scope)},`;
+    };
+    const lines = [`          name: ${quote(name)},`, `          step: [${step.join(', ')}],`, cell('weight', weight)];
+    if (when) lines.push(cell('when', when));
+    this.startScope();
+    if (scale) lines.push(`          scale: ${this.layout(scale, 1, 10)},`);
+    if (final) lines.push('          final: true,');
+    return [`        ${this.word('arc')}({`, ...lines, '        }),'];
+  }
+
+  /** A function of the value that stands for what is derived. */
+  private completion(key: string, body: Expr, stand: string): string {
+    this.startScope();
+    let name = stand;
+    for (let i = 2; this.globals.has(name); i++) name = `${stand}_${i}`;
+    this.stand = name;
+    const head = `      ${key}: (${name}) =>`;
+    return `${head}${this.lambda(body, 6, head.length, new Set())},`;
   }
 
   private imports(): string {
@@ -320,6 +383,8 @@ class Printer {
       case 'index':
         return this.indexNames.get(expr) ?? this.nameIndex(expr, []);
       case 'read':
+        // Inputs and fields have an index at least.
+        if (expr.indices.length === 0) return this.stand;
         return `${expr.source}(${expr.indices.map((index) => this.text(index, 1)).join(', ')})`;
       case 'toReal':
         return this.text(expr.args[0], 1);

@@ -2,7 +2,16 @@
 import { primitives, reductions } from '../../dsl/primitives.js';
 import { CompilerBug } from '../source.js';
 import { operands } from './build.js';
-import type { Expr, Graph, IndexRef, SizeExpr, ValueType } from './graph.js';
+import {
+  type Expr,
+  GRADIENT,
+  type Graph,
+  type IndexRef,
+  type LatticeDecl,
+  LOG_LIKELIHOOD,
+  type SizeExpr,
+  type ValueType,
+} from './graph.js';
 import { printSize, sameSize } from './size.js';
 
 const bug = (message: string): never => {
@@ -21,7 +30,8 @@ interface Names {
 }
 
 /**
- * Checks types, ranks, names, bound indices, interning, gradients' domains and that no plain field depends on itself.
+ * Checks types, ranks, names, bound indices, interning, gradients' domains, that no plain field depends on itself, and
+ * the lattice, if equations are still to be derived.
  * @throws CompilerBug naming the field and what is wrong with it.
  */
 export function verifyGraph(graph: Graph): void {
@@ -47,7 +57,8 @@ export function verifyGraph(graph: Graph): void {
     reads.set(name, checkExpr(body, new Set(axes), names, byId, name));
   }
   if (graph.loss.type !== 'real') bug(`the loss is ${graph.loss.type}, not real`);
-  checkExpr(graph.loss, new Set(), names, byId, 'the loss');
+  if (graph.lattice) checkLattice(graph, graph.lattice, bound, names, byId);
+  else checkExpr(graph.loss, new Set(), names, byId, 'the loss');
   for (const [input, name] of Object.entries(graph.gradients)) {
     const decl = graph.inputs.find((candidate) => candidate.name === input);
     const field = graph.fields.find((candidate) => candidate.name === name);
@@ -57,6 +68,49 @@ export function verifyGraph(graph: Graph): void {
     if (!same) bug(`the gradient of ${input} is over [${field.domain.map(printSize).join(', ')}]`);
   }
   checkAcyclic(graph, reads);
+}
+
+function checkLattice(
+  graph: Graph,
+  lattice: LatticeDecl,
+  bound: Set<IndexRef>,
+  names: Names,
+  byId: Map<number, Expr>,
+): void {
+  const { axes, nodes, start, end, arcs, loss, gradient } = lattice;
+  const rank = nodes.length;
+  if (rank === 0) bug('the lattice has no axis');
+  if (axes.length !== rank) bug(`the lattice has ${axes.length} axes and ${rank} sizes`);
+  for (const size of nodes) checkSize(size, names, 'the nodes of the lattice');
+  for (const axis of axes) {
+    if (bound.has(axis)) bug(`the axis ${axis.name} of the lattice is bound twice`);
+    bound.add(axis);
+  }
+  const expect = (expr: Expr, type: ValueType, where: string, free: readonly IndexRef[] = [], stand?: string): void => {
+    if (expr.type !== type) bug(`${where} is ${expr.type}, not ${type}`);
+    checkExpr(expr, new Set(free), names, byId, where, stand);
+  };
+  for (const [what, place] of Object.entries({ start, end })) {
+    if (place.length !== rank) bug(`the ${what} of the lattice has ${place.length} indices, and its nodes ${rank}`);
+    for (const part of place) expect(part, 'int', `the ${what} of the lattice`);
+  }
+  if (arcs.length === 0) bug('the lattice has no arcs');
+  const taken = new Set<string>();
+  for (const { name, step, weight, when, scale } of arcs) {
+    if (taken.has(name)) bug(`two arcs are called ${name}`);
+    taken.add(name);
+    if (step.length !== rank) bug(`the step of arc ${name} has ${step.length} indices, and nodes ${rank}`);
+    if (!step.every(Number.isInteger)) bug(`the step of arc ${name} is [${step.join(', ')}]`);
+    if (step.every((part) => part === 0)) bug(`the step of arc ${name} leads nowhere`);
+    expect(weight, 'real', `the weight of arc ${name}`, axes);
+    if (when) expect(when, 'bool', `the condition of arc ${name}`, axes);
+    if (scale) expect(scale, 'real', `the scale of arc ${name}`);
+  }
+  expect(loss, 'real', 'the loss of the lattice', [], LOG_LIKELIHOOD);
+  if (gradient) expect(gradient, 'real', "the lattice's change of gradients", [], GRADIENT);
+  if (graph.loss !== loss) bug('the loss of the graph is not that of its lattice');
+  if (Object.keys(graph.gradients).length > 0)
+    bug('a graph has gradients beside a lattice that they are to be derived from');
 }
 
 function collectNames(graph: Graph): Names {
@@ -85,13 +139,14 @@ function checkSize(size: SizeExpr, names: Names, where: string): void {
   }
 }
 
-/** Checks an expression in which these indices may occur; answers the fields it reads. */
+/** Checks an expression in which these indices may occur, and a read without indices of `stand`; answers the fields it reads. */
 function checkExpr(
   root: Expr,
   free: ReadonlySet<IndexRef>,
   names: Names,
   byId: Map<number, Expr>,
   where: string,
+  stand?: string,
 ): Set<string> {
   const reads = new Set<string>();
   // An expression is checked once per set of bound indices: a reduction's body under its own index as well.
@@ -124,6 +179,7 @@ function checkExpr(
         if (!bound.has(expr)) bug(`${where}: index ${expr.name} is not bound here`);
         break;
       case 'read': {
+        if (expr.indices.length === 0 && expr.source === stand && expr.type === 'real') return;
         const source = names.sources.get(expr.source) ?? bug(`${where}: unknown source ${expr.source}`);
         if (source.type !== expr.type) bug(`${where}: read of ${expr.source} is ${expr.type}`);
         if (source.dims.length !== expr.indices.length)

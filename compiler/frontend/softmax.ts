@@ -1,0 +1,174 @@
+/**
+ * logSoftmax(logits, extent, { from }): one field for the log of each row's sum, and every read written out in terms of that and the
+ * logits, so that nothing of the size of the logits is ever a field of its own.
+ */
+import type { ts } from 'ts-morph';
+import type { Expr, SizeExpr } from '../graph/graph.js';
+import { addSize, printSize, sameSize, sizeConst } from '../graph/size.js';
+import { axisName, knownKeys, nameOfSource } from './builtins.js';
+import type { Argument, Context } from './context.js';
+import { asIndex, asSize } from './indices.js';
+import {
+  describe,
+  dimsOf,
+  type FieldHandle,
+  hasKind,
+  type InputHandle,
+  indexCount,
+  type LogSoftmaxHandle,
+  scalar,
+  type Value,
+} from './values.js';
+
+const usage = 'Write logSoftmax(acts, V), or logSoftmax(acts, 3, { from: V - 3 }) for a part of the last index.';
+
+/** Declares the field of the rows' sums. */
+export function declareLogSoftmax(context: Context, args: readonly Argument[], node: ts.Node): LogSoftmaxHandle {
+  const [logitsArg, extentArg, optionsArg] = args as readonly [Argument, Argument, Argument?];
+  if (context.cellDepth > 0) {
+    context.fail(
+      node,
+      'nested-field',
+      'logSoftmax is called inside the body of a field, reduction or arc',
+      'Define it by its own const and read its cells here.',
+    );
+  }
+  const logits = logitsArg.value;
+  if (!hasKind(logits, 'input') && !hasKind(logits, 'field')) {
+    context.fail(logitsArg.node, 'argument-type', `logSoftmax needs logits, and this is ${describe(logits)}`, usage);
+  }
+  const dims = dimsOf(logits);
+  if (dims.length < 2 || (hasKind(logits, 'input') && logits.element === 'i32')) {
+    context.fail(
+      logitsArg.node,
+      'argument-type',
+      `logSoftmax needs real logits of 2 indices or more, and this is ${describe(logits)}`,
+      usage,
+    );
+  }
+  const last = dims[dims.length - 1]!;
+  const extent = asSize(context, extentArg, 'bad-extent', 'the extent of logSoftmax');
+  const apart = Object.keys(extent.terms).length > 0 && !Object.keys(extent.terms).some((name) => name in last.terms);
+  if (apart) {
+    context.fail(
+      extentArg.node,
+      'reduction-extent',
+      `logSoftmax runs over ${printSize(extent)}, but the last index of its logits is ${printSize(last)} long`,
+      `It runs over the last index: write ${printSize(last)}, or a part of it.`,
+    );
+  }
+  const from = optionsArg ? fromOf(context, optionsArg) : sizeConst(0);
+
+  const names = axisNames(logits, dims);
+  const logZ: FieldHandle = {
+    kind: 'field',
+    recurrence: false,
+    domain: dims.slice(0, -1),
+    outside: Number.NEGATIVE_INFINITY,
+    body: {
+      kind: 'made-cell',
+      axes: names.slice(0, -1),
+      cell: (axes) => {
+        const { builder } = context;
+        const v = context.newIndex(names[names.length - 1]!, extent, true);
+        const logit = builder.read(nameOfSource(context, logits), 'real', [...axes, shift(context, v, from)]);
+        return context.note(builder.reduce('logSumExp', v, extent, logit), node);
+      },
+    },
+    bodyNode: node,
+    node,
+    name: context.claim('logZ'),
+  };
+  context.fields.push(logZ);
+  return { kind: 'log-softmax', logits, extent, from, logZ };
+}
+
+function fromOf(context: Context, { value, node }: Argument): SizeExpr {
+  if (!hasKind(value, 'object'))
+    context.fail(
+      node,
+      'argument-type',
+      `the options of logSoftmax are an object, and this is ${describe(value)}`,
+      usage,
+    );
+  knownKeys(context, value, ['from'], 'logSoftmax', node);
+  const from = value.get('from');
+  if (from === undefined) return sizeConst(0);
+  return asSize(context, { value: from, node: value.nodeOf('from') ?? node }, 'bad-extent', 'from');
+}
+
+/** The author's names of a field's axes; for an input, those of its sizes in lower case. */
+function axisNames(logits: InputHandle | FieldHandle, dims: readonly SizeExpr[]): string[] {
+  const names: string[] = [];
+  for (const [i, dim] of dims.entries()) {
+    const [size] = Object.keys(dim.terms);
+    const wanted = hasKind(logits as Value, 'field') ? axisName((logits as FieldHandle).body, i) : size?.toLowerCase();
+    names.push(wanted !== undefined && !names.includes(wanted) ? wanted : `i${i}`);
+  }
+  return names;
+}
+
+/** A size as an int expression. */
+function sizeValue(context: Context, size: SizeExpr): Expr {
+  const { builder } = context;
+  const terms = Object.entries(size.terms).map(([name, k]) =>
+    k === 1 ? builder.size(name) : builder.prim('mul', builder.int(k), builder.size(name)),
+  );
+  const [first, ...rest] = terms;
+  if (!first) return builder.int(size.constant);
+  const sum = rest.reduce((total, term) => builder.prim('add', total, term), first);
+  if (size.constant === 0) return sum;
+  return size.constant < 0
+    ? builder.prim('sub', sum, builder.int(-size.constant))
+    : builder.prim('add', sum, builder.int(size.constant));
+}
+
+/** from + index. */
+function shift(context: Context, index: Expr, from: SizeExpr): Expr {
+  if (sameSize(from, sizeConst(0))) return index;
+  if (index.op === 'const') return sizeValue(context, addSize(from, sizeConst(index.value)));
+  return context.builder.prim('add', sizeValue(context, from), index);
+}
+
+/** logp(t, u, v): the logit less the log of its row's sum, or log 0 where the logit is, even if its whole row is. */
+export function readLogSoftmax(
+  context: Context,
+  handle: LogSoftmaxHandle,
+  args: readonly Argument[],
+  node: ts.CallExpression,
+): Value {
+  const { logits, extent, from, logZ } = handle;
+  const what = handle.name ?? 'this log-softmax';
+  const dims = dimsOf(logits);
+  const shape = [...dims.slice(0, -1), extent];
+  const sizes = `[${shape.map(printSize).join(', ')}]`;
+  if (args.length !== dims.length) {
+    context.fail(
+      args[dims.length]?.node ?? node,
+      'index-rank',
+      `${what} is read with ${indexCount(args.length)}, but it has ${dims.length}: ${sizes}`,
+      `Give one index for each of ${sizes}.`,
+    );
+  }
+  const { builder } = context;
+  const indices = args.map((arg, position) => asIndex(context, arg, { source: what, position, dim: shape[position]! }));
+  const row = indices.slice(0, -1);
+  const last = indices[indices.length - 1]!;
+  const logZero = builder.real(Number.NEGATIVE_INFINITY);
+  const logit = builder.read(nameOfSource(context, logits), 'real', [...row, shift(context, last, from)]);
+  const value = builder.select(
+    builder.compare('eq', logit, logZero),
+    logZero,
+    builder.prim('sub', logit, builder.read(context.nameOf(logZ), 'real', row)),
+  );
+  // At an end of the part that is an end of the whole, a read outside is log 0 anyway. A parameter or an input that is
+  // an index into the part has values inside of it, which is checked before anything runs.
+  const name = last.op === 'param' ? last.name : last.op === 'read' ? last.source : '';
+  const limit = context.limitOf(name);
+  if (limit && sameSize(limit, extent)) return scalar(value);
+  const guards: Expr[] = [];
+  if (!sameSize(from, sizeConst(0))) guards.push(builder.compare('ge', last, builder.int(0)));
+  if (!sameSize(addSize(from, extent), dims[dims.length - 1]!))
+    guards.push(builder.compare('lt', last, sizeValue(context, extent)));
+  return scalar(guards.length === 0 ? value : builder.select(builder.logic('and', ...guards), value, logZero));
+}
