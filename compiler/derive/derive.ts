@@ -8,8 +8,8 @@
  *   logLik         beta(start)
  *   posterior_k(x) exp(alpha(x) + weight_k(x) + beta(x + step_k) - logLik)
  *
- * The derivative of -logLik with respect to weight_k(x) is -posterior_k(x), taken scale_k times (as FastEmit and its
- * like ask for; the result is then the gradient of no scalar). From there it is the chain rule, in reverse.
+ * The derivative of -logLik with respect to weight_k(x) is -posterior_k(x), taken scale_k times (some losses
+ * count an arc more than once; the result is then the gradient of no scalar). From there it is the chain rule, in reverse.
  */
 import { GraphBuilder } from '../graph/build.js';
 import {
@@ -136,30 +136,33 @@ class Deriver {
     );
     const logLik = at(beta, start);
 
-    const posteriors = arcs.map((arc, k) => {
+    /** The share of all paths that a path's log-weight is. At most 1: near the number format's limits terms do not cancel. */
+    const share = (path: Expr): Expr => b.prim('exp', b.prim('min', b.real(0), b.prim('sub', path, logLik)));
+    const posteriorNames = arcs.map((arc, k) => {
       const name = this.fresh(`${arc.name}Posterior`);
-      this.field(
-        name,
-        'field',
-        (...place) => {
-          const path = b.prim('add', b.prim('add', at(alpha, place), at(weightNames[k]!, place)), after(arc, place));
-          // At most 1: near the limits of the number format the four terms do not cancel exactly.
-          const posterior = b.prim('exp', b.prim('min', b.real(0), b.prim('sub', path, logLik)));
-          return arc.scale ? this.terms.mul(expander.expand(arc.scale, new Map(), arc.name), posterior) : posterior;
-        },
-        0,
-      );
+      const through = (place: readonly Expr[]): Expr =>
+        b.prim('add', b.prim('add', at(alpha, place), at(weightNames[k]!, place)), after(arc, place));
+      this.field(name, 'field', (...place) => share(through(place)), 0);
       return name;
     });
+    const occupancy = this.fresh('occupancy');
+    this.field(occupancy, 'field', (...place) => share(b.prim('add', at(alpha, place), at(beta, place))), 0);
+    const posteriors = Object.fromEntries([
+      ...arcs.map((arc, k) => [arc.name, posteriorNames[k]!]),
+      ['occupancy', occupancy],
+    ]);
 
     const roots = weights.map(({ weight, when }, k) => {
-      const posterior = this.terms.neg(at(posteriors[k]!, axes));
-      return { value: weight, adjoint: when ? this.terms.where(when, posterior) : posterior };
+      const { scale } = arcs[k]!;
+      const posterior = at(posteriorNames[k]!, axes);
+      const counted = scale ? this.terms.mul(expander.expand(scale, new Map(), arcs[k]!.name), posterior) : posterior;
+      const adjoint = this.terms.neg(counted);
+      return { value: weight, adjoint: when ? this.terms.where(when, adjoint) : adjoint };
     });
     const gradients = this.gradients(places(differentiate(roots, this.terms), axes));
     const loss = this.complete(lattice.loss, LOG_LIKELIHOOD, logLik);
     const { lattice: _, ...rest } = this.graph;
-    return { ...rest, fields: this.fields, loss, gradients, origins: b.origins };
+    return { ...rest, fields: this.fields, loss, gradients, posteriors, origins: b.origins };
   }
 
   /** Back through the reductions, those that read others first, and then to the inputs. */

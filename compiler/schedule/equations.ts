@@ -34,6 +34,8 @@ export interface Equations {
   readonly loss: Expr;
   /** By input name. */
   readonly gradients: readonly { readonly input: string; readonly equation: Equation }[];
+  /** Written to outputs of their own, called posterior_<name>. */
+  readonly posteriors: readonly Equation[];
   readonly ranges: Ranges;
   readonly builder: GraphBuilder;
   /** The author's names of substituted fields, by expression id: kernels use them for their values. */
@@ -44,6 +46,7 @@ export interface EquationOptions {
   /** Sizes known at compile time; the others stay symbols. */
   readonly sizes: Readonly<Record<string, number>>;
   readonly gradients: boolean;
+  readonly posteriors?: boolean;
 }
 
 export function findEquations(graph: Graph, options: EquationOptions): Equations {
@@ -102,29 +105,36 @@ class Finder {
     const loss = this.expand(this.graph.loss, { indices: new Map() });
     const gradients = !this.options.gradients
       ? []
-      : Object.entries(this.graph.gradients).map(([input, name]) => {
-          const field = this.field(name);
-          const axes = field.axes.map((axis) => this.builder.index(axis.name));
-          const domain = this.bindAxes(axes, field.domain);
-          const indices = new Map(field.axes.map((axis, k) => [axis.unique, axes[k]!]));
-          const kept =
-            this.kind(field) === 'inline'
-              ? this.expand(field.body, { indices, owner: field })
-              : this.readStored(field, axes);
-          return {
-            input,
-            equation: { name: `grad_${input}`, recurrence: false, domain, axes, body: kept, outside: 0 },
-          };
-        });
+      : Object.entries(this.graph.gradients).map(([input, name]) => ({
+          input,
+          equation: this.output(`grad_${input}`, name),
+        }));
+    const posteriors = !this.options.posteriors
+      ? []
+      : Object.entries(this.graph.posteriors ?? {}).map(([name, field]) => this.output(`posterior_${name}`, field));
     return {
       graph: this.graph,
       stored: this.order,
       loss,
       gradients,
+      posteriors,
       ranges: this.ranges,
       builder: this.builder,
       names: this.names,
     };
+  }
+
+  /** A field as an output: over its own domain, substituted where it need not be stored. */
+  private output(name: string, fieldName: string): Equation {
+    const field = this.field(fieldName);
+    const axes = field.axes.map((axis) => this.builder.index(axis.name));
+    const domain = this.bindAxes(axes, field.domain);
+    const indices = new Map(field.axes.map((axis, k) => [axis.unique, axes[k]!]));
+    const body =
+      this.kind(field) === 'inline' && !this.stored.has(fieldName)
+        ? this.expand(field.body, { indices, owner: field })
+        : this.readStored(field, axes);
+    return { name, recurrence: false, domain, axes, body, outside: 0 };
   }
 
   private neededRecurrences(): FieldDecl[] {
@@ -138,7 +148,11 @@ class Finder {
       }
     };
     visit(this.graph.loss);
-    if (this.options.gradients) for (const name of Object.values(this.graph.gradients)) visit(this.field(name).body);
+    const outputs = [
+      ...(this.options.gradients ? Object.values(this.graph.gradients) : []),
+      ...(this.options.posteriors ? Object.values(this.graph.posteriors ?? {}) : []),
+    ];
+    for (const name of outputs) visit(this.field(name).body);
     return [...seen].filter((field) => field.kind === 'recurrence');
   }
 

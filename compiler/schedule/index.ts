@@ -23,6 +23,8 @@ export interface ScheduleOptions {
   readonly lattice: 'f32' | 'f64';
   /** Whether gradients are wanted; without them only what the loss needs is computed. */
   readonly gradients: boolean;
+  /** Whether posteriors are wanted as well, from a graph that has them. Default: no. */
+  readonly posteriors?: boolean;
 }
 
 /**
@@ -37,12 +39,15 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
   // A size that varies between utterances is never compiled in, whatever its value in one batch.
   const sizes = Object.fromEntries(Object.entries(options.sizes).filter(([name]) => !ragged.has(name)));
   const equations = findEquations(graph, { ...options, sizes });
-  const { stored, loss, gradients, ranges, builder } = equations;
+  const { stored, loss, gradients, posteriors, ranges, builder } = equations;
   const phases = findPhases(stored, equations.graph, ranges, builder);
 
   const layouts = new Map<string, Layout>(stored.map((equation) => [equation.name, { equation }]));
   for (const step of phases.flat()) if (step.kind === 'wave') skewAlong(step, layouts);
-  const outputs = new Map(gradients.map(({ equation }) => [equation.name, { equation } as Layout]));
+  const outputs = [
+    ...gradients.map(({ equation }) => ({ equation, scaled: true })),
+    ...posteriors.map((equation) => ({ equation, scaled: false })),
+  ];
   const context: ProgramContext = { graph: equations.graph, layouts, lattice: options.lattice, names: equations.names };
 
   const kernels: Kernel[][] = phases.map((steps) =>
@@ -50,7 +55,10 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       step.kind === 'rows' ? rowsKernel(step.group, context) : waveKernel(step.group, context, ranges),
     ),
   );
-  kernels.push([...gradients.map(({ equation }) => outputKernel(equation, loss, context)), lossKernel(loss, context)]);
+  kernels.push([
+    ...outputs.map(({ equation, scaled }) => outputKernel(equation, loss, context, { scaled })),
+    lossKernel(loss, context),
+  ]);
 
   const shapeOf = (extents: readonly SizeExpr[]): BufferDecl['shape'] => [
     k.scalar('B', 'index'),
@@ -79,13 +87,13 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       ? [{ name: 'gradScale', element: 'f64', role: 'input', shape: shapeOf([]), layout: 'gradScale[b]' } as const]
       : []),
     { name: 'loss', element: 'f64', role: 'output', shape: shapeOf([]), layout: 'loss[b]' },
-    ...gradients.map(
+    ...outputs.map(
       ({ equation }): BufferDecl => ({
         name: equation.name,
         element: 'f32',
         role: 'output',
         shape: shapeOf(equation.domain),
-        layout: describeLayout(outputs.get(equation.name)!, ''),
+        layout: describeLayout({ equation }, ''),
       }),
     ),
     ...[...layouts.values()].map(
@@ -115,13 +123,14 @@ function sizesOf(graph: Graph): Set<string> {
 }
 
 /** See KernelProgram.inPlace. Gradients and the loss are computed in one phase, the last, in any order. */
-function inPlaceInputs({ gradients, loss, ranges }: Equations): string[] {
+function inPlaceInputs({ gradients, posteriors, loss, ranges }: Equations): string[] {
   const readsOf = (expr: Expr, input: string) => readsIn(expr).filter((read) => read.source === input);
   return gradients
     .map(({ input }) => input)
     .filter(
       (input) =>
         readsOf(loss, input).length === 0 &&
+        posteriors.every(({ body }) => readsOf(body, input).length === 0) &&
         gradients.every(({ input: other, equation: { body, axes } }) =>
           readsOf(body, input).every(
             ({ indices }) =>

@@ -293,10 +293,15 @@ function laneRange({ writer }: Scene, step: Affine, slope: number, lineExtent: A
 }
 
 /**
- * A gradient over the whole padded tensor: the equation inside of each utterance's domain, multiplied by the
- * utterance's gradScale; zeros over the padding, and everywhere if the utterance's loss is +Infinity.
+ * A gradient, or a posterior, over the whole padded tensor: the equation inside of each utterance's domain, a gradient
+ * multiplied by the utterance's gradScale (`scaled`); zeros over the padding, and everywhere if the utterance's loss is +Infinity.
  */
-export function outputKernel(equation: Equation, loss: Expr, context: ProgramContext): Kernel {
+export function outputKernel(
+  equation: Equation,
+  loss: Expr,
+  context: ProgramContext,
+  options: { readonly scaled: boolean },
+): Kernel {
   const scene = begin(context);
   const { writer, lower } = scene;
   const rank = equation.axes.length;
@@ -340,8 +345,10 @@ export function outputKernel(equation: Equation, loss: Expr, context: ProgramCon
     [lossValue],
     'feasible',
   );
-  const scale = writer.combine((at) => k.load('gradScale', 'f64', at), [writer.index(Affine.atom('b'))], 'gradScale');
-  writer.bind(scale);
+  const scale = options.scaled
+    ? writer.combine((at) => k.load('gradScale', 'f64', at), [writer.index(Affine.atom('b'))], 'gradScale')
+    : undefined;
+  if (scale) writer.bind(scale);
 
   const cells = (block: Block, at: readonly Value[]): void => {
     const axis = at.length;
@@ -360,11 +367,13 @@ export function outputKernel(equation: Equation, loss: Expr, context: ProgramCon
         }
         const type = body.lanes!;
         const value = lower.real(equation.body, body);
-        const scaled = writer.combine(
-          (x, s) => k.cast('f32', k.prim('mul', k.cast(type, x), s)),
-          [value, narrow(scene, scale, type)],
-          'scaled',
-        );
+        const scaled = scale
+          ? writer.combine(
+              (x, factor) => k.cast('f32', k.prim('mul', k.cast(type, x), factor)),
+              [value, narrow(scene, scale, type)],
+              'scaled',
+            )
+          : writer.combine((x) => k.cast('f32', x), [value], equation.name);
         writer.store(body, equation.name, address([...at, variable]), scaled, true);
         return undefined;
       },

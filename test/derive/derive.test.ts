@@ -7,10 +7,11 @@ import type { ArcDecl, Expr, Graph, LatticeDecl } from '../../compiler/graph/gra
 import { GRADIENT, LOG_LIKELIHOOD } from '../../compiler/graph/graph.js';
 import { evalSize } from '../../compiler/graph/size.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
+import { interpretProgram } from '../../compiler/kernel/interpret.js';
 import { printProgram } from '../../compiler/kernel/print.js';
 import { schedule } from '../../compiler/schedule/index.js';
 import { type PrimitiveName, primitives } from '../../dsl/primitives.js';
-import { loadCases, utteranceOf } from '../cases.js';
+import { loadCase, loadCases, utteranceOf } from '../cases.js';
 import { HandMade } from '../schedule/graphs.js';
 import { randomFrom } from '../specs.js';
 import { rnntLattice } from './lattices.js';
@@ -255,4 +256,46 @@ test('an end that is a node for some sizes only is refused', () => {
     (b) => ({ end: [b.int(4), b.size('U')] }),
   );
   expect(() => deriveGraph(graph)).toThrow(DeriveProblem);
+});
+
+test('posteriors are outputs on request: every label is emitted once, every step passes one node', () => {
+  const graph = deriveGraph(rnntLattice());
+  expect(Object.keys(graph.posteriors ?? {})).toEqual(['stay', 'emit', 'occupancy']);
+  const golden = loadCase('rnnt-ragged');
+  const [B, T, U1, V] = golden.shape as [number, number, number, number];
+  const program = schedule(graph, { sizes: { V }, lattice: 'f64', gradients: false, posteriors: true });
+  const output = () => new Float32Array(B * T * U1);
+  const buffers = new Map<string, Float32Array | Float64Array | Int32Array>([
+    ['acts', Float32Array.from(golden.acts)],
+    ['labels', golden.labels],
+    ['actLens', Int32Array.from(golden.actLens)],
+    ['labelLens', Int32Array.from(golden.labelLens)],
+    ['loss', new Float64Array(B)],
+    ['posterior_stay', output()],
+    ['posterior_emit', output()],
+    ['posterior_occupancy', output()],
+  ]);
+  const scalars = new Map([
+    ['B', B],
+    ['T_max', T],
+    ['U_max', U1 - 1],
+    ['blank', 0],
+  ]);
+  interpretProgram(program, { buffers, scalars, seed: 1 });
+  const at = (name: string, b: number, t: number, u: number): number =>
+    buffers.get(`posterior_${name}`)![(b * T + t) * U1 + u]!;
+  for (let b = 0; b < B; b++) {
+    const [frames, labels] = [golden.actLens[b]!, golden.labelLens[b]!];
+    for (let u = 0; u < labels; u++) {
+      let emitted = 0;
+      for (let t = 0; t < T; t++) emitted += at('emit', b, t, u);
+      expect(emitted).toBeCloseTo(1, 5);
+    }
+    for (let n = 0; n < frames + labels; n++) {
+      let passed = 0;
+      for (let u = 0; u <= labels; u++) if (n - u >= 0 && n - u < T) passed += at('occupancy', b, n - u, u);
+      expect(passed).toBeCloseTo(1, 5);
+    }
+    for (let u = labels + 1; u < U1; u++) expect(at('occupancy', b, 0, u)).toBe(0);
+  }
 });
