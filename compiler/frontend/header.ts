@@ -2,7 +2,7 @@
 import type { ts } from 'ts-morph';
 import { usualLengths } from '../../dsl/define.js';
 import type { Graph, InputDecl, LengthDecl, ParamDecl } from '../graph/graph.js';
-import { knownKeys } from './builtins.js';
+import { knownKeys } from './arguments.js';
 import type { Context } from './context.js';
 import { didYouMean, listWords } from './suggest.js';
 import {

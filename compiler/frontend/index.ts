@@ -5,7 +5,7 @@
 import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { FieldDecl, Graph, Origin } from '../graph/graph.js';
-import { axisName, evaluateCell } from './builtins.js';
+import { axisName, evaluateCell } from './arguments.js';
 import { Context, NeedsInt } from './context.js';
 import { checkCycles } from './cycles.js';
 import { Evaluator } from './evaluator.js';

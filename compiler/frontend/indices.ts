@@ -143,13 +143,13 @@ export function asIndex(context: Context, { value, node }: Argument, axis: Axis)
   }
   const form = linear(expr);
   const allowed =
-    'An index may be affine in index variables, sizes and int parameters (2 * t + 1), or one i32 read plus such (chosen(u) + 1).';
+    'An index may be affine in index variables, sizes and int parameters (2 * t + 1), or one i32 read plus such (chosen(u) + 1), or less it (u - first(t)).';
   if ('part' in form) {
     const place = context.placeWithin(form.part, node);
     context.fail(place, 'non-affine-index', `${what} is not affine: ${place.getText()}`, allowed);
   }
   const gathers = [...form.terms].filter(([atom]) => atom.op === 'read');
-  if (gathers.length > 1 || gathers.some(([, k]) => k !== 1)) {
+  if (gathers.length > 1 || gathers.some(([, k]) => Math.abs(k) !== 1)) {
     const place = context.placeWithin(expr, node);
     context.fail(
       place,

@@ -2,7 +2,7 @@
 import type { ts } from 'ts-morph';
 import { type ArcDecl, type Expr, GRADIENT, type LatticeDecl, LOG_LIKELIHOOD, type SizeExpr } from '../graph/graph.js';
 import { addSize, printSize, scaleSize } from '../graph/size.js';
-import { axisName, closureOf, elementNodes, evaluateCell, knownKeys } from './builtins.js';
+import { axisName, closureOf, elementNodes, evaluateCell, knownKeys } from './arguments.js';
 import type { Argument, Context, Reader } from './context.js';
 import { asSize } from './indices.js';
 import { asReal, condition } from './operators.js';
@@ -68,8 +68,9 @@ export function declareArc(context: Context, arg: Argument, node: ts.Node): ArcF
   const usage = `Write ${arcUsage}.`;
   const name = object.get('name');
   if (name !== undefined && (typeof name !== 'string' || !/^[A-Za-z_]\w*$/.test(name))) {
+    const { node: place } = argument(object, 'name', node);
     context.fail(
-      argument(object, 'name', node).node,
+      place,
       'bad-name',
       `${typeof name === 'string' ? `'${name}'` : describe(name)} cannot be the name of an arc`,
       'Names are texts of letters, digits and underscores, a letter first.',
@@ -106,8 +107,9 @@ export function declareArc(context: Context, arg: Argument, node: ts.Node): ArcF
   const closure = (key: string): Closure => closureOf(context, key, argument(object, key, node), step.length, usage);
   const final = object.get('final') ?? false;
   if (typeof final !== 'boolean') {
+    const { node: place } = argument(object, 'final', node);
     context.fail(
-      argument(object, 'final', node).node,
+      place,
       'arc-option',
       `final must be known while the spec is read, and this is ${describe(final)}`,
       'Write final: true or false, or a condition on statics. Whether an arc exists at a node is its when.',
@@ -115,8 +117,9 @@ export function declareArc(context: Context, arg: Argument, node: ts.Node): ArcF
   }
   const scale = object.get('scale');
   if (scale !== undefined && typeof scale !== 'number' && !hasKind(scale, 'scalar')) {
+    const { node: place } = argument(object, 'scale', node);
     context.fail(
-      argument(object, 'scale', node).node,
+      place,
       'arc-option',
       `scale is one number for all nodes, and this is ${describe(scale)}`,
       'Write an expression of parameters: scale: 1 + lambda. What depends on the node belongs into the weight.',
@@ -215,20 +218,17 @@ function arcsOf(context: Context, arg: Argument, rank: number, usage: string): L
     }
     const name = value.name ?? `arc${n}`;
     if (value.step.length !== rank) {
+      const { node: place } = argument(value.object, 'step', value.node);
       context.fail(
-        argument(value.object, 'step', value.node).node,
+        place,
         'arc-step',
         `this step has ${indexCount(value.step.length)}, but nodes have ${rank}`,
         'Give one integer for each index of a node.',
       );
     }
     if (names.has(name)) {
-      context.fail(
-        argument(value.object, 'name', value.node).node,
-        'duplicate-name',
-        `two arcs are called ${name}`,
-        'Give one of the two another name.',
-      );
+      const { node: place } = argument(value.object, 'name', value.node);
+      context.fail(place, 'duplicate-name', `two arcs are called ${name}`, 'Give one of the two another name.');
     }
     names.add(name);
     return { ...value, name };

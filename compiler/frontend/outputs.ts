@@ -2,7 +2,7 @@
 import type { ts } from 'ts-morph';
 import type { Expr, Graph } from '../graph/graph.js';
 import { printSize, sameSize } from '../graph/size.js';
-import { knownKeys } from './builtins.js';
+import { knownKeys } from './arguments.js';
 import type { Context } from './context.js';
 import type { Header } from './header.js';
 import { asReal } from './operators.js';

@@ -5,7 +5,7 @@
 import type { ts } from 'ts-morph';
 import type { Expr, SizeExpr } from '../graph/graph.js';
 import { addSize, printSize, sameSize, sizeConst } from '../graph/size.js';
-import { axisName, knownKeys, nameOfSource } from './builtins.js';
+import { axisName, knownKeys, nameOfSource } from './arguments.js';
 import type { Argument, Context } from './context.js';
 import { asIndex, asSize } from './indices.js';
 import {
