@@ -104,7 +104,7 @@ export function declareArc(context: Context, arg: Argument, node: ts.Node): ArcF
       'At least one number of a step is not 0.',
     );
   }
-  const closure = (key: string): Closure => closureOf(context, key, argument(object, key, node), step.length, usage);
+  const closure = (key: string): Closure => closureOf(context, key, argument(object, key, node), step.length, arcUsage);
   const final = object.get('final') ?? false;
   if (typeof final !== 'boolean') {
     const { node: place } = argument(object, 'final', node);

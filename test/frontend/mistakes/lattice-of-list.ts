@@ -1,0 +1,11 @@
+// @ts-nocheck
+// argument-type: [arc({ name: 'stay', step: [1, 0], weight: (t, u) => logp(t, u, blank), final: true })]
+import { arc, defineLoss, exp, f32, field, i32, lattice, logSoftmax, max, sum } from 'trellis-jit/dsl';
+
+export default defineLoss(
+  { name: 'wrong', inputs: { acts: f32('T', 'U+1', 'V'), labels: i32('U') }, params: { blank: 0, scale: 0.5 }, statics: { half: 0.5 } },
+  ({ acts, labels, T, U, V, blank, scale, half }) => {
+    const logp = logSoftmax(acts, V);
+    return lattice([arc({ name: 'stay', step: [1, 0], weight: (t, u) => logp(t, u, blank), final: true })]);
+  },
+);

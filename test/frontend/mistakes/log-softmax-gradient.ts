@@ -1,0 +1,11 @@
+// @ts-nocheck
+// gradient-field: logp
+import { arc, defineLoss, exp, f32, field, i32, lattice, logSoftmax, max, sum } from 'trellis-jit/dsl';
+
+export default defineLoss(
+  { name: 'wrong', inputs: { acts: f32('T', 'U+1', 'V'), labels: i32('U') }, params: { blank: 0, scale: 0.5 }, statics: { half: 0.5 } },
+  ({ acts, labels, T, U, V, blank, scale, half }) => {
+    const logp = logSoftmax(acts, V);
+    return { loss: -logp(0, 0, 0), gradients: { acts: logp } };
+  },
+);
