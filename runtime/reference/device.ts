@@ -1,10 +1,16 @@
 /**
  * The reference device: runs a spec's own TypeScript in float64, one utterance after the other. Slow, exact, needs
  * nothing but Node, and honours breakpoints and console.log in the spec. Every other device is judged by it.
+ *
+ * A spec in arcs form has no gradients of its own, and plain numbers cannot be differentiated: its loss comes from its
+ * TypeScript, its gradients from the equations that the compiler derives, evaluated in float64.
  */
+import { compileToGraph } from '../../compiler/compile.js';
+import { evaluateGraph } from '../../compiler/graph/evaluate.js';
+import type { Graph } from '../../compiler/graph/graph.js';
 import { evalSize } from '../../compiler/graph/size.js';
 import { SpecError } from '../../compiler/source.js';
-import type { LossDefinition } from '../../dsl/index.js';
+import type { LossDefinition, TensorView, Utterance } from '../../dsl/index.js';
 import type { Batch, Device, DeviceOptions, DeviceSpec, Runner } from '../device.js';
 import { throwIfAborted } from '../errors.js';
 import { type SpecSignature, signatureOfGraph, signatureOfHeader } from '../signature.js';
@@ -15,35 +21,43 @@ import { loadDefinition } from './load.js';
 export const referenceDevice: Device = {
   name: 'reference',
   reals: 'f64',
-  open: async (file, options) => {
+  open: async (file, options) => openSpec(file, options),
+  openSync: (file, options) => {
     const definition = loadDefinition(file);
-    return specOf(definition, await readSignature(file, definition, options));
-  },
-  openSync: (file) => {
-    const definition = loadDefinition(file);
-    return specOf(definition, signatureOfHeader(definition));
+    // Without the compiler where it is not needed: it takes a while to load, and a synchronous caller waits.
+    if (definition.form === 'arcs') return openSpec(file, options, definition);
+    return specOf({ definition, signature: signatureOfHeader(definition) });
   },
 };
+
+/** A spec as this device runs it. */
+interface Runnable {
+  readonly definition: LossDefinition;
+  readonly signature: SpecSignature;
+  /** What gives the gradients of a spec in arcs form: its derived equations. */
+  readonly derived?: Graph;
+}
 
 /**
  * The compiler knows more of a spec's arguments than its header says (which ints are indices, and into what). A
  * spec that the compiler refuses still runs here, since it is TypeScript: that is what one debugs with.
  */
-async function readSignature(file: string, definition: LossDefinition, options: DeviceOptions): Promise<SpecSignature> {
-  const { readSpec } = await import('../../compiler/frontend/index.js');
+function openSpec(file: string, options: DeviceOptions, definition = loadDefinition(file)): DeviceSpec {
+  const isArcs = definition.form === 'arcs';
   try {
-    return signatureOfGraph(readSpec(file).graph);
+    const { graph } = compileToGraph(file);
+    return specOf({ definition, signature: signatureOfGraph(graph), ...(isArcs ? { derived: graph } : {}) });
   } catch (error) {
     if (!(error instanceof SpecError)) throw error;
     const { file: where, line, column } = error.origin;
-    options.notice(
-      `trellis: runs as plain TypeScript only, the compiler refuses it: ${where}:${line}:${column} ${error.problem}`,
-    );
-    return signatureOfHeader(definition);
+    const how = isArcs ? 'runs as plain TypeScript only, without gradients' : 'runs as plain TypeScript only';
+    options.notice(`trellis: ${how}, the compiler refuses it: ${where}:${line}:${column} ${error.problem}`);
+    return specOf({ definition, signature: signatureOfHeader(definition) });
   }
 }
 
-function specOf(definition: LossDefinition, signature: SpecSignature): DeviceSpec {
+function specOf(spec: Runnable): DeviceSpec {
+  const { signature } = spec;
   // Nothing depends on the shape class: there is nothing to build.
   const runner: Runner = {
     source: 'compiled',
@@ -52,11 +66,11 @@ function specOf(definition: LossDefinition, signature: SpecSignature): DeviceSpe
         // Between utterances everybody else has a turn, and the caller a chance to abort.
         await new Promise((resolve) => setImmediate(resolve));
         throwIfAborted(batch.signal);
-        runSample(definition, signature, batch, b);
+        runSample(spec, batch, b);
       }
     },
     runSync: (batch) => {
-      for (let b = 0; b < batch.B; b++) runSample(definition, signature, batch, b);
+      for (let b = 0; b < batch.B; b++) runSample(spec, batch, b);
     },
   };
   return { signature, prepare: async () => runner, prepareSync: () => runner };
@@ -73,7 +87,24 @@ function layoutOf(shape: readonly number[], b: number): { offset: number; stride
   return { offset: b * stride, strides };
 }
 
-function runSample(definition: LossDefinition, signature: SpecSignature, batch: Batch, b: number): void {
+/** An element of one utterance's part by its indices. */
+const readerOf =
+  ({ data, offset = 0, strides = [] }: TensorView) =>
+  (indices: readonly number[]): number =>
+    data[indices.reduce((at, index, axis) => at + index * (strides[axis] ?? 0), offset)] ?? Number.NaN;
+
+/** Loss and dense gradients of one utterance. */
+function evaluate({ definition, derived }: Runnable, utterance: Utterance) {
+  if (!derived || utterance.gradients === false) return definition.evaluate(utterance);
+  const { loss } = definition.evaluate({ ...utterance, gradients: false });
+  const inputs = Object.fromEntries(Object.entries(utterance.inputs).map(([name, view]) => [name, readerOf(view)]));
+  const { sizes, params = {} } = utterance;
+  const { gradients } = evaluateGraph(derived, { inputs, sizes, params });
+  return { loss, gradients: Object.fromEntries(Object.entries(gradients).map(([name, { data }]) => [name, data])) };
+}
+
+function runSample(spec: Runnable, batch: Batch, b: number): void {
+  const { signature } = spec;
   const sizes = ownSizes(signature, batch.sizes, batch.lengths, b);
   const inputs = Object.fromEntries(
     signature.inputs.map(({ name }) => [
@@ -83,7 +114,7 @@ function runSample(definition: LossDefinition, signature: SpecSignature, batch: 
   );
   const { gradients } = batch.out;
   // The whole utterance is evaluated before anything is written, so an output may be its own input.
-  const result = definition.evaluate({ inputs, sizes, params: batch.params, gradients: gradients !== undefined });
+  const result = evaluate(spec, { inputs, sizes, params: batch.params, gradients: gradients !== undefined });
   batch.out.loss[b] = result.loss;
   const scale = batch.gradScale[b] ?? 1;
   for (const [name, output] of Object.entries(gradients ?? {})) {
@@ -92,7 +123,7 @@ function runSample(definition: LossDefinition, signature: SpecSignature, batch: 
     const shape = batch.shapes[name] ?? [];
     const { offset, strides } = layoutOf(shape, b);
     output.fill(0, offset, offset + shape.slice(1).reduce((product, extent) => product * extent, 1));
-    const values = result.gradients[name] ?? new Float64Array(0);
+    const values: Float64Array = result.gradients[name] ?? new Float64Array(0);
     const rowLength = extents[extents.length - 1] ?? 1;
     if (rowLength === 0) continue;
     for (let row = 0; row * rowLength < values.length; row++) {
