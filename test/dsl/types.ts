@@ -2,7 +2,19 @@
  * What the type checker must refuse. Each `@ts-expect-error` is itself an error when the line below it is accepted, so
  * this file type-checks exactly as long as the types are strict enough. Nothing runs it.
  */
-import { defineLoss, type Field2, type Field3, f32, field, i32, recurrence, sum } from '../../dsl/index.js';
+import {
+  arc,
+  defineLoss,
+  type Field2,
+  type Field3,
+  f32,
+  field,
+  i32,
+  lattice,
+  logSoftmax,
+  recurrence,
+  sum,
+} from '../../dsl/index.js';
 
 export const accepted = defineLoss(
   {
@@ -78,3 +90,57 @@ export const noBlank = defineLoss(
 export const fiveDimensions = f32('A', 'B', 'C', 'D', 'E');
 // @ts-expect-error a dimension is a text
 export const numericDimension = f32('A', 3);
+
+export const arcsAccepted = defineLoss(
+  {
+    name: 'arcs',
+    inputs: { acts: f32('T', 'U+1', 'V'), labels: i32('U') },
+    params: { blank: 0 },
+    statics: { durations: [1, 2] },
+  },
+  ({ acts, labels, T, U, V, blank, durations }) => {
+    const logp = logSoftmax(acts, V);
+    return lattice({
+      nodes: [T, U + 1],
+      start: [0, 0],
+      end: [T, U],
+      arcs: [
+        ...durations.map((d, n) => arc({ step: [d, 0], weight: (t, u) => logp(t, u, blank + n), final: d >= 1 })),
+        arc({ step: [0, 1], weight: (_, u) => labels(u), when: (t) => t > 0, scale: 2 }),
+      ],
+      loss: (logLik) => -logLik,
+      gradient: (g) => g,
+    });
+  },
+);
+
+export const arcsRefused = defineLoss(
+  { name: 'arcs', inputs: { acts: f32('T', 'U+1', 'V'), x: f32('V') } },
+  ({ acts, x, T, U, V }) => {
+    const logp = logSoftmax(acts, V);
+    // @ts-expect-error three indices
+    logp(0, 0);
+    // @ts-expect-error no index before the last
+    logSoftmax(x, V);
+    // @ts-expect-error a weight of three indices beside a step of two
+    arc({ step: [1, 0], weight: (t, u, v) => logp(t, u, v) });
+    // @ts-expect-error a weight is a number
+    arc({ step: [1, 0], weight: () => true });
+    // @ts-expect-error a condition is no number
+    arc({ step: [1, 0], weight: () => 0, when: (t) => t });
+    // @ts-expect-error a scale is one number
+    arc({ step: [1, 0], weight: () => 0, scale: () => 0 });
+    // @ts-expect-error no weight
+    arc({ step: [1, 0] });
+    const stay = arc({ step: [1, 0], weight: () => 0 });
+    // @ts-expect-error a start of one index beside nodes of two
+    lattice({ nodes: [T, U], start: [0], end: [T, U], arcs: [stay] });
+    // @ts-expect-error an arc of another rank
+    lattice({ nodes: [T], start: [0], end: [T], arcs: [stay] });
+    // @ts-expect-error no end
+    lattice({ nodes: [T, U], start: [0, 0], arcs: [stay] });
+    return { loss: 0, gradients: {} };
+  },
+);
+// @ts-expect-error a log-softmax is no field, so no gradient
+export const noField = defineLoss(header, ({ acts, V }) => ({ loss: 0, gradients: { acts: logSoftmax(acts, V) } }));

@@ -227,7 +227,9 @@ describe('a spec of one’s own', () => {
 });
 
 describe('a signature', () => {
-  test.each(listSpecs())('of $name: header and compiler agree', ({ path }) => {
+  // A spec in arcs form is read by the compiler on every device, for its gradients.
+  const byEquations = listSpecs().filter(({ path }) => loadDefinition(path).form === 'equations');
+  test.each(byEquations)('of $name: header and compiler agree', ({ path }) => {
     expect(signatureOfHeader(loadDefinition(path))).toEqual(signatureOfGraph(readSpec(path).graph));
   });
 
