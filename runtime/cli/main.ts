@@ -7,11 +7,14 @@
  */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../package.js';
+import { addCheck } from './check.js';
 import { addDoctor } from './doctor.js';
 import { addDump } from './dump.js';
 import { addList } from './list.js';
 import { addLoss } from './loss.js';
+import { addNew } from './new.js';
 import { report } from './output.js';
+import { Reported } from './usage.js';
 
 function program(): Command {
   const trellis = new Command('trellis')
@@ -29,11 +32,15 @@ Examples:
   $ trellis list                                          the losses that come with the package
   $ trellis loss rnnt --acts acts.npy --labels labels.npy loss of a batch, written by numpy.save
   $ trellis dump rnnt --stage graph                       the equations as the compiler sees them
+  $ trellis new tally                                     a first loss of your own, with its test
+  $ trellis check ./tally.ts                              is it right, and does every device compute it?
   $ trellis doctor                                        what was found on this machine, what is missing
 
 "trellis <command> --help" tells more.`,
     );
   addLoss(trellis);
+  addNew(trellis);
+  addCheck(trellis);
   addDump(trellis);
   addDoctor(trellis);
   addList(trellis);
@@ -61,6 +68,7 @@ export async function main(words: readonly string[]): Promise<number> {
     // Commander has printed its own message (or the help that was asked for) already.
     // Its own code for misuse is 1, which here says that something failed.
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (error instanceof Reported) return 1;
     return report(error);
   }
 }

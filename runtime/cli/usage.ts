@@ -2,3 +2,8 @@
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
+
+/** A command has printed why it failed: exit code 1, and nothing more on stderr. */
+export class Reported extends Error {
+  override readonly name = 'Reported';
+}
