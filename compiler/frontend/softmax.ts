@@ -4,7 +4,7 @@
  */
 import type { ts } from 'ts-morph';
 import type { Expr, SizeExpr } from '../graph/graph.js';
-import { addSize, printSize, sameSize, sizeConst } from '../graph/size.js';
+import { printSize, sameSize, sizeConst } from '../graph/size.js';
 import { axisName, knownKeys, nameOfSource } from './arguments.js';
 import type { Argument, Context } from './context.js';
 import { asIndex, asSize } from './indices.js';
@@ -16,6 +16,7 @@ import {
   type InputHandle,
   indexCount,
   type LogSoftmaxHandle,
+  type MadeCell,
   scalar,
   type Value,
 } from './values.js';
@@ -60,27 +61,55 @@ export function declareLogSoftmax(context: Context, args: readonly Argument[], n
   const from = optionsArg ? fromOf(context, optionsArg) : sizeConst(0);
 
   const names = axisNames(logits, dims);
-  const logZ: FieldHandle = {
+  const isWhole = sameSize(from, sizeConst(0)) && sameSize(extent, last);
+  const part = isWhole ? undefined : partOf(context, logits, names, extent, from, node);
+  const source = part ?? logits;
+  const logZ = madeField(context, dims.slice(0, -1), names, node, (axes) => {
+    const { builder } = context;
+    const v = context.newIndex(names[names.length - 1]!, extent, true);
+    const logit = builder.read(nameOfSource(context, source), 'real', [...axes, v]);
+    return context.note(builder.reduce('logSumExp', v, extent, logit), node);
+  });
+  logZ.name = context.claim('logZ');
+  return { kind: 'log-softmax', logits: source, logZ, ...(part ? { part } : {}) };
+}
+
+/** The logits of a part of the last index, as a field over that part: beyond it everything is log 0. */
+function partOf(
+  context: Context,
+  logits: InputHandle | FieldHandle,
+  names: readonly string[],
+  extent: SizeExpr,
+  from: SizeExpr,
+  node: ts.Node,
+): FieldHandle {
+  const { builder } = context;
+  const domain = [...dimsOf(logits).slice(0, -1), extent];
+  return madeField(context, domain, names, node, (axes) => {
+    const last = axes[axes.length - 1]!;
+    const place = sameSize(from, sizeConst(0)) ? last : builder.prim('add', sizeValue(context, from), last);
+    return context.note(builder.read(nameOfSource(context, logits), 'real', [...axes.slice(0, -1), place]), node);
+  });
+}
+
+function madeField(
+  context: Context,
+  domain: readonly SizeExpr[],
+  axes: readonly string[],
+  node: ts.Node,
+  cell: MadeCell['cell'],
+): FieldHandle {
+  const field: FieldHandle = {
     kind: 'field',
     recurrence: false,
-    domain: dims.slice(0, -1),
+    domain,
     outside: Number.NEGATIVE_INFINITY,
-    body: {
-      kind: 'made-cell',
-      axes: names.slice(0, -1),
-      cell: (axes) => {
-        const { builder } = context;
-        const v = context.newIndex(names[names.length - 1]!, extent, true);
-        const logit = builder.read(nameOfSource(context, logits), 'real', [...axes, shift(context, v, from)]);
-        return context.note(builder.reduce('logSumExp', v, extent, logit), node);
-      },
-    },
+    body: { kind: 'made-cell', axes, cell },
     bodyNode: node,
     node,
-    name: context.claim('logZ'),
   };
-  context.fields.push(logZ);
-  return { kind: 'log-softmax', logits, extent, from, logZ };
+  context.fields.push(field);
+  return field;
 }
 
 function fromOf(context: Context, { value, node }: Argument): SizeExpr {
@@ -123,13 +152,6 @@ function sizeValue(context: Context, size: SizeExpr): Expr {
     : builder.prim('add', sum, builder.int(size.constant));
 }
 
-/** from + index. */
-function shift(context: Context, index: Expr, from: SizeExpr): Expr {
-  if (sameSize(from, sizeConst(0))) return index;
-  if (index.op === 'const') return sizeValue(context, addSize(from, sizeConst(index.value)));
-  return context.builder.prim('add', sizeValue(context, from), index);
-}
-
 /** logp(t, u, v): the logit less the log of its row's sum, or log 0 where the logit is, even if its whole row is. */
 export function readLogSoftmax(
   context: Context,
@@ -137,11 +159,10 @@ export function readLogSoftmax(
   args: readonly Argument[],
   node: ts.CallExpression,
 ): Value {
-  const { logits, extent, from, logZ } = handle;
+  const { logits, logZ } = handle;
   const what = handle.name ?? 'this log-softmax';
   const dims = dimsOf(logits);
-  const shape = [...dims.slice(0, -1), extent];
-  const sizes = `[${shape.map(printSize).join(', ')}]`;
+  const sizes = `[${dims.map(printSize).join(', ')}]`;
   if (args.length !== dims.length) {
     context.fail(
       args[dims.length]?.node ?? node,
@@ -151,24 +172,9 @@ export function readLogSoftmax(
     );
   }
   const { builder } = context;
-  const indices = args.map((arg, position) => asIndex(context, arg, { source: what, position, dim: shape[position]! }));
-  const row = indices.slice(0, -1);
-  const last = indices[indices.length - 1]!;
+  const indices = args.map((arg, position) => asIndex(context, arg, { source: what, position, dim: dims[position]! }));
   const logZero = builder.real(Number.NEGATIVE_INFINITY);
-  const logit = builder.read(nameOfSource(context, logits), 'real', [...row, shift(context, last, from)]);
-  const value = builder.select(
-    builder.compare('eq', logit, logZero),
-    logZero,
-    builder.prim('sub', logit, builder.read(context.nameOf(logZ), 'real', row)),
-  );
-  // At an end of the part that is an end of the whole, a read outside is log 0 anyway. A parameter or an input that is
-  // an index into the part has values inside of it, which is checked before anything runs.
-  const name = last.op === 'param' ? last.name : last.op === 'read' ? last.source : '';
-  const limit = context.limitOf(name);
-  if (limit && sameSize(limit, extent)) return scalar(value);
-  const guards: Expr[] = [];
-  if (!sameSize(from, sizeConst(0))) guards.push(builder.compare('ge', last, builder.int(0)));
-  if (!sameSize(addSize(from, extent), dims[dims.length - 1]!))
-    guards.push(builder.compare('lt', last, sizeValue(context, extent)));
-  return scalar(guards.length === 0 ? value : builder.select(builder.logic('and', ...guards), value, logZero));
+  const logit = builder.read(nameOfSource(context, logits), 'real', indices);
+  const less = builder.prim('sub', logit, builder.read(context.nameOf(logZ), 'real', indices.slice(0, -1)));
+  return scalar(builder.select(builder.compare('eq', logit, logZero), logZero, less));
 }

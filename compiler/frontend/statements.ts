@@ -138,6 +138,7 @@ export function bindPattern(reader: Reader, scope: Scope, pattern: ts.BindingNam
   if (TS.isIdentifier(pattern)) {
     if (hasKind(value, 'field')) value.name ??= context.claim(pattern.text);
     if (hasKind(value, 'closure') || hasKind(value, 'log-softmax')) value.name ??= pattern.text;
+    if (hasKind(value, 'log-softmax') && value.part) value.part.name ??= context.claim(`${pattern.text}Logits`);
     scope.bind(pattern.text, value);
     return;
   }

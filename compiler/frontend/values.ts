@@ -57,9 +57,10 @@ export interface MadeCell {
 /** What logSoftmax gives: read like a field, but every read is written out in terms of the logits and one field for the log of each row's sum. */
 export interface LogSoftmaxHandle {
   readonly kind: 'log-softmax';
+  /** All of them: where a part of the last index was asked for, `part`. */
   readonly logits: InputHandle | FieldHandle;
-  readonly extent: SizeExpr;
-  readonly from: SizeExpr;
+  /** A field of the logits that take part, where not all do. Named after the const of the log-softmax. */
+  readonly part?: FieldHandle;
   readonly logZ: FieldHandle;
   name?: string;
 }

@@ -294,3 +294,85 @@ test('expressions remember every place they were written in', () => {
   const missing = graph.fields.filter(({ body }) => !graph.origins.has(body.id)).map(({ name }) => name);
   expect(missing).toEqual([]);
 });
+
+describe('arcs', () => {
+  const words = "import { arc, lattice, logSoftmax } from 'trellis-jit/dsl';";
+  const stated = (arcs: string, consts = ''): string[] =>
+    printed(`${consts} return lattice({ nodes: [T, U + 1], start: [0, 0], end: [T, U], arcs: [${arcs}] });`, words);
+  const weights = (lines: readonly string[]): string[] =>
+    lines.flatMap((line) => (/^ *weight: (.*),$/.exec(line) ?? []).slice(1));
+
+  test('names by their places, unrolled over statics', () => {
+    const lines = stated(
+      '...durations.map((d) => arc({ step: [d, 0], weight: () => d, final: d >= 1 })), ' +
+        // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the text of a spec.
+        '...durations.flatMap((d) => (d === 2 ? [arc({ name: `emit${d}`, step: [d, 1], weight: (t, u) => t * u })] : []))',
+    ).map((line) => line.trim());
+    expect(lines.filter((line) => /^(name|step|weight|final)/.test(line))).toEqual([
+      "name: 'arc0',",
+      'step: [1, 0],',
+      'weight: (t, u) => 1,',
+      'final: true,',
+      "name: 'arc1',",
+      'step: [2, 0],',
+      'weight: (t, u) => 2,',
+      'final: true,',
+      "name: 'emit2',",
+      'step: [2, 1],',
+      'weight: (t, u) => t * u,',
+    ]);
+    expect(lines).toContain('loss: (logLik) => -logLik,');
+    expect(lines.some((line) => line.startsWith('gradient'))).toBe(false);
+  });
+
+  test('conditions known while reading', () => {
+    const whens = (when: string): string[] =>
+      stated(`arc({ step: [1, 0], weight: () => 0, when: ${when}, final: true })`)
+        .map((line) => line.trim())
+        .filter((line) => line.startsWith('when'));
+    expect(whens('() => durations[0] === 1')).toEqual([]);
+    expect(whens('() => durations[0] === 2')).toEqual(['when: (i0, i1) => false,']);
+    expect(whens('(t, u) => t >= u')).toEqual(['when: (i0, i1) => i0 >= i1,']);
+  });
+
+  test('a log-softmax is written out, with one field for the sums of rows', () => {
+    const lines = stated(
+      'arc({ step: [1, 0], weight: (t, u) => logp(t, u, blank), final: true })',
+      'const logp = logSoftmax(acts, V);',
+    );
+    expect(lines[0]).toBe('const logZ = field([T, U + 1], (t, u) => logSumExp(V, (v) => acts(t, u, v)));');
+    expect(weights(lines)).toEqual([
+      '(t, u) => acts(t, u, blank) === -Infinity ? -Infinity : acts(t, u, blank) - logZ(t, u)',
+    ]);
+  });
+
+  test('parts of the last index are fields of their own, beyond which is log 0', () => {
+    const lines = stated(
+      'arc({ step: [1, 0], weight: (t, u) => tail(t, u, 1), final: true }), arc({ step: [1, 0], weight: (t, u) => tail(t, u, 3), final: true }), ' +
+        'arc({ step: [0, 1], weight: (t, u) => head(t, u, labels(u)) }), arc({ step: [1, 1], weight: (t, u) => head(t, u, u) })',
+      'const head = logSoftmax(acts, V - 2); const tail = logSoftmax(acts, 2, { from: V - 2 });',
+    );
+    expect(lines.slice(0, 4)).toEqual([
+      'const headLogits = field([T, U + 1, V - 2], (t, u, v) => acts(t, u, v));',
+      'const logZ = field([T, U + 1], (t, u) => logSumExp(V - 2, (v) => headLogits(t, u, v)));',
+      'const tailLogits = field([T, U + 1, 2], (t, u, v) => acts(t, u, V - 2 + v));',
+      'const logZ_2 = field([T, U + 1], (t, u) => logSumExp(2, (v) => tailLogits(t, u, v)));',
+    ]);
+    const text = lines.join(' ').replace(/\s+/g, ' ');
+    expect(text).toContain(
+      'headLogits(t, u, labels(u)) === -Infinity ? -Infinity : headLogits(t, u, labels(u)) - logZ(t, u)',
+    );
+    expect(text).toContain('tailLogits(t, u, 3) === -Infinity ? -Infinity : tailLogits(t, u, 3) - logZ_2(t, u)');
+  });
+
+  test('a log-softmax of a field, in equations', () => {
+    const lines = printed(
+      `const joint = field([T, V], (t, k) => acts(t, 0, k) * scale);
+      const logp = logSoftmax(joint, V);
+      return { loss: -sum(T, (t) => logp(t, labels(0))), gradients: {} };`,
+      words,
+    );
+    expect(lines[1]).toBe('const logZ = field([T], (t) => logSumExp(V, (k) => joint(t, k)));');
+    expect(lines[2]).toContain('joint(t, labels(0)) === -Infinity ? -Infinity : joint(t, labels(0)) - logZ(t)');
+  });
+});

@@ -9,9 +9,9 @@ import { sizeSymbol } from '../../compiler/graph/size.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
 import { readFiles } from '../frontend/scratch.js';
 
-const specs = ['specs', 'test/specs']
+const specs = ['specs', 'test/specs', 'test/specs/arcs']
   .flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`))
-  .filter((file) => /export default defineLoss\(/.test(readFileSync(file, 'utf8')));
+  .filter((file) => file.endsWith('.ts') && /export default defineLoss\(/.test(readFileSync(file, 'utf8')));
 
 describe.each(specs)('%s', (file) => {
   test('is printed as a spec that is read as the same text', () => {
@@ -102,6 +102,53 @@ test('what is shared a thousandfold is printed once', () => {
   const text = printGraph(graph);
   expect(text.length).toBeLessThan(10_000);
   expect(printGraph(readFiles({ 'spec.ts': text }).graph)).toBe(text);
+});
+
+test('names beside a lattice that its words have too', () => {
+  const text = `import { arc as edge, defineLoss, f32, lattice } from 'trellis-jit/dsl';
+export default defineLoss(
+  { name: 'named', inputs: { logLik: f32('T'), gradient: f32('T'), arc: f32('T') }, params: { lattice: 1 } },
+  ({ logLik, gradient, arc, T, lattice: factor }) =>
+    lattice({
+      nodes: [T],
+      start: [0],
+      end: [T],
+      arcs: [
+        edge({ step: [1], weight: (i) => logLik(i), final: true }),
+        edge({ name: 'two', step: [2], weight: (i) => gradient(i) + arc(i), when: (i) => i > 0, scale: factor }),
+      ],
+      loss: (l) => -l * factor,
+      gradient: (g) => g + factor,
+    }),
+);`;
+  const { graph } = readFiles({ 'spec.ts': text });
+  const printed = printGraph(graph);
+  expect(printed.slice(printed.indexOf('return'))).toBe(`return lattice_2({
+      nodes: [T],
+      start: [0],
+      end: [T],
+      arcs: [
+        arc_2({
+          name: 'arc0',
+          step: [1],
+          weight: (i) => logLik(i),
+          final: true,
+        }),
+        arc_2({
+          name: 'two',
+          step: [2],
+          weight: (i) => gradient(i) + arc(i),
+          when: (i) => i > 0,
+          scale: lattice,
+        }),
+      ],
+      loss: (logLik_2) => -logLik_2 * lattice,
+      gradient: (gradient_2) => gradient_2 + lattice,
+    });
+  },
+);
+`);
+  expect(printGraph(readFiles({ 'spec.ts': printed }).graph)).toBe(printed);
 });
 
 test('a name that hides a word of the vocabulary', () => {

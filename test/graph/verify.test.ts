@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { readSpec } from '../../compiler/frontend/index.js';
 import { GraphBuilder } from '../../compiler/graph/build.js';
-import type { FieldDecl, Graph } from '../../compiler/graph/graph.js';
+import type { ArcDecl, FieldDecl, Graph, LatticeDecl } from '../../compiler/graph/graph.js';
 import { addSize, sizeConst, sizeSymbol } from '../../compiler/graph/size.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
 import { CompilerBug } from '../../compiler/source.js';
@@ -74,5 +74,47 @@ describe('broken graphs', () => {
   ])('%s', (problem, broken) => {
     expect(() => verifyGraph(broken)).toThrow(CompilerBug);
     expect(() => verifyGraph(broken)).toThrow(problem);
+  });
+});
+
+describe('lattices', () => {
+  const stated = readSpec('test/specs/arcs/rnnt-arcs.ts').graph;
+  const lattice = stated.lattice!;
+  const [stay, emit] = lattice.arcs as [ArcDecl, ArcDecl];
+  const broken = (change: Partial<LatticeDecl>): Graph => {
+    const changed = { ...lattice, ...change };
+    return { ...stated, lattice: changed, loss: changed.loss };
+  };
+  const arcs = (change: Partial<ArcDecl>): Graph => broken({ arcs: [stay, { ...emit, ...change }] });
+  const c = new GraphBuilder();
+  // Ids that the graph does not have yet.
+  for (let i = 0; i < 1000; i++) c.int(i);
+
+  test('a good one passes', () => verifyGraph(stated));
+  test.each<[string, Graph]>([
+    ['the lattice has no axis', broken({ axes: [], nodes: [] })],
+    ['the lattice has 1 axes and 2 sizes', broken({ axes: lattice.axes.slice(1) })],
+    ['the axis t of the lattice is bound twice', broken({ axes: [lattice.axes[0]!, lattice.axes[0]!] })],
+    ['unknown size W', broken({ nodes: [T, sizeSymbol('W')] })],
+    ['the start of the lattice has 1 indices, and its nodes 2', broken({ start: [c.int(0)] })],
+    ['the end of the lattice is real, not int', broken({ end: [c.real(0), c.int(0)] })],
+    ['index t is not bound', broken({ end: lattice.axes })],
+    ['the lattice has no arcs', broken({ arcs: [] })],
+    ['two arcs are called stay', arcs({ name: 'stay' })],
+    ['the step of arc emit has 1 indices, and nodes 2', arcs({ step: [1] })],
+    ['the step of arc emit is [0.5, 1]', arcs({ step: [0.5, 1] })],
+    ['the step of arc emit leads nowhere', arcs({ step: [0, 0] })],
+    ['the weight of arc emit is int, not real', arcs({ weight: c.int(0) })],
+    ['the condition of arc emit is real, not bool', arcs({ when: c.real(0) })],
+    ['the scale of arc emit is int, not real', arcs({ scale: c.int(1) })],
+    ['index t is not bound', arcs({ scale: emit.weight })],
+    ['unknown source gradient', broken({ loss: c.read('gradient', 'real', []) })],
+    ['unknown source logLik', broken({ gradient: c.read('logLik', 'real', []) })],
+    ['unknown source logLik', arcs({ weight: c.read('logLik', 'real', []) })],
+    ['the loss of the graph is not that of its lattice', { ...stated, loss: c.real(0) }],
+    ['a graph has gradients beside a lattice', { ...stated, gradients: { acts: 'logZ' } }],
+  ])('%s', (message, bad) => {
+    expect(() => verifyGraph(bad)).toThrow(CompilerBug);
+    expect(() => verifyGraph(bad)).toThrow(message);
   });
 });
