@@ -5,16 +5,23 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { compile } from '../compiler/compile.js';
-import { readSpec } from '../compiler/frontend/index.js';
+import { compile, compileToGraph } from '../compiler/compile.js';
 import { interpretProgram } from '../compiler/kernel/interpret.js';
 import type { LossDefinition } from '../dsl/index.js';
 import { CpuExecutor } from '../runtime/cpu/executor.js';
 import { LlvmJit } from '../runtime/cpu/jit.js';
 import { testLlvm } from './lanes.js';
-import { evaluateAsGraph, evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from './specs.js';
+import {
+  evaluateAsGraph,
+  evaluateAsWritten,
+  evaluateBatch,
+  largestDifference,
+  launchArguments,
+  randomBatch,
+  specName,
+} from './specs.js';
 
-const folders = ['./specs/', '../specs/'];
+const folders = ['./specs/', './specs/arcs/', '../specs/'];
 const files = folders.flatMap((folder) => {
   const path = fileURLToPath(new URL(folder, import.meta.url));
   return readdirSync(path)
@@ -30,11 +37,11 @@ const vectorTargets = [
 ].filter(({ options }) => process.arch === 'x64' || !('cpu' in options));
 
 describe.each(files.map((file) => [specName(file), file] as const))('%s', async (_, file) => {
-  const spec = readSpec(file);
+  const spec = compileToGraph(file);
   const { graph } = spec;
   const definition = ((await import(file)) as { default: LossDefinition }).default;
   const expectedOf = (batch: ReturnType<typeof randomBatch>) =>
-    evaluateBatch(graph, batch, (utterance) => definition.evaluate(utterance));
+    evaluateBatch(graph, batch, (utterance) => evaluateAsWritten(definition, graph, utterance));
 
   test('the graph means what the TypeScript means', () => {
     for (const seed of seeds) {

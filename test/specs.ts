@@ -37,7 +37,9 @@ export function randomBatch(graph: Graph, seed: number, limits: { size: number; 
   const ragged = new Map(graph.lengths.map(({ size, argument }) => [size, argument]));
   const names = new Set(graph.inputs.flatMap((input) => input.dims.flatMap((dim) => Object.keys(dim.terms))));
   const sizes: Record<string, number> = {};
-  for (const name of names) sizes[name] = ragged.has(name) ? whole(1, limits.size) : whole(2, limits.size);
+  // More where only a part of a size may be indexed, such as V - 5.
+  const more = Math.max(0, ...graph.inputs.map(({ below }) => -(below?.constant ?? 0)));
+  for (const name of names) sizes[name] = ragged.has(name) ? whole(1, limits.size) : more + whole(2, limits.size);
   const ownSizes = Array.from({ length: B }, () => {
     const own: Record<string, number> = { ...sizes };
     for (const [index, name] of [...ragged.keys()].entries()) own[name] = whole(index === 0 ? 1 : 0, sizes[name]!);
@@ -74,7 +76,13 @@ export function randomBatch(graph: Graph, seed: number, limits: { size: number; 
       }
     }
   }
-  const params = Object.fromEntries(graph.params.map((param) => [param.name, param.default]));
+  // A negative index counts from the end.
+  const params = Object.fromEntries(
+    graph.params.map(({ name, default: value, below }) => [
+      name,
+      value < 0 && below ? value + evalSize(below, sizes) : value,
+    ]),
+  );
   return { B, sizes, ownSizes, inputs, shapes, lengths, params };
 }
 
@@ -138,6 +146,19 @@ export function evaluateBatch(
     }
   }
   return { loss, gradients };
+}
+
+/**
+ * What the spec's own TypeScript says of an utterance. In arcs form that is the loss alone, and the gradients are those of
+ * the derived graph, which tests of derivation hold against central differences.
+ */
+export function evaluateAsWritten(
+  definition: LossDefinition,
+  graph: Graph,
+  utterance: Parameters<LossDefinition['evaluate']>[0],
+) {
+  const { loss, gradients } = definition.evaluate(utterance);
+  return { loss, gradients: definition.form === 'arcs' ? evaluateAsGraph(graph, utterance).gradients : gradients };
 }
 
 /** The graph's own meaning of an utterance that the reference is given. */
