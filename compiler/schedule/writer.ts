@@ -76,14 +76,20 @@ const isTrivial = (expr: KExpr): boolean => expr.op === 'const' || expr.op === '
 export class KernelWriter {
   readonly root = new Block(undefined);
   private readonly names = new Map<string, number>();
+  private readonly issued = new Set<string>();
   private readonly atoms = new Map<string, Value>();
   private readonly bounds = new Map<string, { lower: Affine[]; upper: Affine[] }>();
 
   /** A name not used before in this kernel. */
   fresh(base: string): string {
-    const used = this.names.get(base) ?? 0;
-    this.names.set(base, used + 1);
-    return used === 0 ? base : `${base}_${used + 1}`;
+    for (let used = this.names.get(base) ?? 0; ; used++) {
+      this.names.set(base, used + 1);
+      const name = used === 0 ? base : `${base}_${used + 1}`;
+      // 'total_3' may be the third 'total', or the first of that base.
+      if (this.issued.has(name)) continue;
+      this.issued.add(name);
+      return name;
+    }
   }
 
   // ---- values ----
