@@ -1,8 +1,9 @@
 /** Finds specs: the shipped ones by name, anybody's by path. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, didYouMean, InputError, listOf } from './errors.js';
+import { packageRoot } from './package.js';
 import { loadDefinition } from './reference/load.js';
 
 export interface SpecInfo {
@@ -13,14 +14,7 @@ export interface SpecInfo {
   readonly doc: string;
 }
 
-/** The package's own folder: sources run from runtime/, the built package from dist/runtime/. */
-export const packageRoot: string = (() => {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
-  return folder;
-})();
-
-const specsFolder = join(packageRoot, 'specs');
+const specsFolder = join(packageRoot(), 'specs');
 
 function shippedNames(): string[] {
   return readdirSync(specsFolder)
