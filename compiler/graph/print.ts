@@ -33,6 +33,11 @@ export function printGraph(graph: Graph): string {
   return new Printer(graph).print();
 }
 
+/** An expression of a graph on one line, or undefined where it has more than `limit` characters. */
+export function printOnOneLine(expr: Expr, graph: Graph, limit: number): string | undefined {
+  return new Printer(graph).onOneLine(expr, limit);
+}
+
 class Printer {
   /** Words of the vocabulary in use, and the name each goes by here. */
   private readonly words = new Map<string, string>();
@@ -69,6 +74,13 @@ class Printer {
     ];
     const main = `export default ${this.word('defineLoss')}(\n  {\n${header}\n  },\n  ({ ${received.join(', ')} }) => {\n`;
     return `${this.imports()}\n\n${main}${body.join('\n')}\n  },\n);\n`;
+  }
+
+  onOneLine(expr: Expr, limit: number): string | undefined {
+    // Shared parts are written out, so what is far too long must not even be tried.
+    if (this.sizeOf(expr) > 2 * limit) return undefined;
+    const text = this.text(expr, 1);
+    return text.length <= limit ? text : undefined;
   }
 
   private imports(): string {
