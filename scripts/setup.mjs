@@ -51,9 +51,11 @@ function installPackages() {
   const why = whyInstall();
   if (!why) return;
   say(`installing the npm packages (npm ci), because ${why}`);
-  if (npm(['ci', '--no-audit', '--no-fund'])) return;
+  // Of npm's remarks only errors are for whoever wants to see this package work.
+  const quiet = ['--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error'];
+  if (npm(['ci', ...quiet])) return;
   say('npm ci failed; trying npm install');
-  if (npm(['install', '--no-audit', '--no-fund'])) return;
+  if (npm(['install', ...quiet])) return;
   say('the npm packages could not be installed; see the messages above');
   process.exit(1);
 }

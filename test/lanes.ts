@@ -6,10 +6,7 @@ import { readdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
 import { type FoundLibrary, findLibLlvm, isLibLlvmName, usualFolders } from '../runtime/cpu/libllvm.js';
-
-/** Whether TRELLIS_REQUIRE names the lane. */
-export const required = (lane: string): boolean =>
-  (process.env.TRELLIS_REQUIRE ?? '').split(',').some((name) => name.trim() === lane);
+import { required } from './required.js';
 
 const found = findLibLlvm();
 

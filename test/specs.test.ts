@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { compile, compileToGraph } from '../compiler/compile.js';
 import { interpretProgram } from '../compiler/kernel/interpret.js';
+import type { KernelProgram } from '../compiler/kernel/kernel.js';
 import type { LossDefinition } from '../dsl/index.js';
 import { CpuExecutor } from '../runtime/cpu/executor.js';
 import { LlvmJit } from '../runtime/cpu/jit.js';
@@ -30,10 +31,11 @@ const files = folders.flatMap((folder) => {
 });
 
 const seeds = Array.from({ length: 12 }, (_, seed) => seed + 1);
+// Most seeds have a V of their own, and so code of their own, which LLVM takes a tenth of a second for.
 const vectorTargets = [
-  { name: 'host', options: {} },
-  { name: 'x86-64-v3', options: { cpu: 'x86-64-v3' } },
-  { name: 'x86-64-v2', options: { cpu: 'x86-64-v2' } },
+  { name: 'host', options: {}, seeds },
+  { name: 'x86-64-v3', options: { cpu: 'x86-64-v3' }, seeds: seeds.slice(0, 6) },
+  { name: 'x86-64-v2', options: { cpu: 'x86-64-v2' }, seeds: seeds.slice(6) },
 ].filter(({ options }) => process.arch === 'x64' || !('cpu' in options));
 
 describe.each(files.map((file) => [specName(file), file] as const))('%s', async (_, file) => {
@@ -79,19 +81,26 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
     }
   });
 
-  testLlvm.each(vectorTargets)('native code for $name gives the same', ({ options }) => {
+  testLlvm.each(vectorTargets)('native code for $name gives the same', ({ options, seeds }) => {
     const jit = new LlvmJit(options);
+    const compiled = new Map<string, { program: KernelProgram; executor: CpuExecutor }>();
+    /** Lengths are no part of the code, so batches that differ in nothing else share it, as they do for a user. */
+    const codeFor = (sizes: Readonly<Record<string, number>>, gradients: boolean) => {
+      const fixed = Object.entries(sizes).filter(([name]) => graph.lengths.every(({ size }) => size !== name));
+      const key = JSON.stringify([fixed, gradients]);
+      const known = compiled.get(key);
+      if (known) return known;
+      const { vectorBits } = jit.target;
+      const { program, llvm } = compile(spec, { sizes, lattice: 'f64', gradients, vectorBits });
+      const made = { program, executor: new CpuExecutor(program, llvm, jit) };
+      compiled.set(key, made);
+      return made;
+    };
     for (const seed of seeds) {
       const batch = randomBatch(graph, seed, { size: seed % 3 === 0 ? 40 : 9, scale: 3 });
       const expected = expectedOf(batch);
-      for (const gradients of [true, false]) {
-        const { program, llvm } = compile(spec, {
-          sizes: batch.sizes,
-          lattice: 'f64',
-          gradients,
-          vectorBits: jit.target.vectorBits,
-        });
-        const executor = new CpuExecutor(program, llvm, jit);
+      for (const gradients of seed % 2 === 0 ? [true, false] : [true]) {
+        const { program, executor } = codeFor(batch.sizes, gradients);
         const { buffers, scalars } = launchArguments(graph, program, batch);
         executor.run({ buffers, scalars, threads: 2 });
         expect(largestDifference(buffers.loss!, expected.loss), `seed ${seed}`).toBeLessThan(4e-6);

@@ -2,6 +2,8 @@
  * A graph as text of the language: a spec that, read again, means the same. It is what dumps show, and part of
  * every cache key, so it depends on the equations only, not on how they were written or in which order they were built.
  */
+
+import { operands } from './build.js';
 import {
   type ArcDecl,
   type CompareOp,
@@ -14,7 +16,6 @@ import {
   LOG_LIKELIHOOD,
   type SizeExpr,
 } from './graph.js';
-import { operands } from './build.js';
 import { printSize } from './size.js';
 
 const width = 110;
@@ -42,6 +43,11 @@ const reductionWords = { sum: 'sum', max: 'maxOver', min: 'minOver', logSumExp: 
 /** The graph as a spec in the language. Equal graphs give equal text; origins are not part of it. */
 export function printGraph(graph: Graph): string {
   return new Printer(graph).print();
+}
+
+/** An expression of a graph on one line, or undefined where it has more than `limit` characters. */
+export function printOnOneLine(expr: Expr, graph: Graph, limit: number): string | undefined {
+  return new Printer(graph).onOneLine(expr, limit);
 }
 
 class Printer {
@@ -132,6 +138,13 @@ class Printer {
     this.stand = name;
     const head = `      ${key}: (${name}) =>`;
     return `${head}${this.lambda(body, 6, head.length, new Set())},`;
+  }
+
+  onOneLine(expr: Expr, limit: number): string | undefined {
+    // Shared parts are written out, so what is far too long must not even be tried.
+    if (this.sizeOf(expr) > 2 * limit) return undefined;
+    const text = this.text(expr, 1);
+    return text.length <= limit ? text : undefined;
   }
 
   private imports(): string {

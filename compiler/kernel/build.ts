@@ -5,7 +5,7 @@
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp } from '../graph/graph.js';
 import { CompilerBug } from '../source.js';
-import type { ElementType, KConst, KernelType, KExpr, KIndexOp } from './kernel.js';
+import type { ElementType, KConst, KExpr, KernelType, KIndexOp } from './kernel.js';
 
 export const typeOfElement = (element: ElementType): 'f32' | 'f64' | 'index' => (element === 'i32' ? 'index' : element);
 

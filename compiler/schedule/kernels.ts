@@ -7,12 +7,13 @@
  *   loss    one value per utterance
  */
 import type { Expr, SizeExpr } from '../graph/graph.js';
+import { printOnOneLine } from '../graph/print.js';
 import { printSize, sameSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { Affine } from './affine.js';
 import type { Equation } from './equations.js';
-import { orderWithinCell, printIndex, type Wavefront } from './hyperplane.js';
+import { orderWithinCell, type Wavefront } from './hyperplane.js';
 import { skewOf } from './layout.js';
 import { Lowering, lanePrecision, type ProgramContext, paddedSize } from './lower.js';
 import type { Ranges } from './ranges.js';
@@ -32,8 +33,15 @@ function begin(context: ProgramContext): Scene {
 
 const batchGrid = { variable: 'b', extent: k.scalar('B', 'index') };
 
-const heading = (equation: Equation): string =>
-  `${equation.name}(${equation.axes.map((axis) => axis.name).join(', ')}) over [${equation.domain.map(printSize).join(', ')}]`;
+/** Equations up to this long are shown above their kernels. */
+const shownLength = 108;
+
+/** What an equation defines and over which domain, and the equation itself where it fits on a line. */
+function heading({ name, axes, domain, body }: Equation, { graph }: ProgramContext): string[] {
+  const cell = `${name}(${axes.map((axis) => axis.name).join(', ')})`;
+  const text = printOnOneLine(body, graph, shownLength);
+  return [`${cell} over [${domain.map(printSize).join(', ')}]`, ...(text === undefined ? [] : [`  = ${text}`])];
+}
 
 /** Binds an axis to a variable that runs over [0, extent) in `block`. */
 function bindAxis(
@@ -133,7 +141,11 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
       inner(block, 1);
     });
   } else inner(writer.root, 0);
-  return writer.kernel(equations.map((equation) => equation.name).join('_'), equations.map(heading), grid);
+  return writer.kernel(
+    equations.map((equation) => equation.name).join('_'),
+    equations.flatMap((equation) => heading(equation, context)),
+    grid,
+  );
 }
 
 const lanesOf = (equations: readonly Equation[], axis: number, context: ProgramContext): 'f32' | 'f64' =>
@@ -239,7 +251,10 @@ export function waveKernel({ equations, box, wave }: WaveGroup, context: Program
       return undefined;
     },
   );
-  const doc = [...ordered.map(heading), `in order of ${printOrder(wave.h, names)}`];
+  const doc = [
+    ...ordered.flatMap((equation) => heading(equation, context)),
+    `in order of ${printOrder(wave.h, names)}`,
+  ];
   return writer.kernel(ordered.map((equation) => equation.name).join('_'), doc, [batchGrid]);
 }
 
@@ -409,7 +424,7 @@ export function outputKernel(
   }
   return writer.kernel(
     equation.name,
-    [heading(equation), 'zero over the padding, and where the loss is +Infinity'],
+    [...heading(equation, context), 'zero over the padding, and where the loss is +Infinity'],
     grid,
   );
 }
@@ -427,9 +442,7 @@ export function lossKernel(loss: Expr, context: ProgramContext): Kernel {
   const value = lower.real(loss, writer.root);
   const wide = writer.combine((x) => k.cast('f64', x), [value], 'value');
   writer.store(writer.root, 'loss', writer.index(Affine.atom('b')), wide);
-  return writer.kernel(
-    'loss',
-    [`loss = ${printIndex(loss) === '...' ? 'one value per utterance' : printIndex(loss)}`],
-    [batchGrid],
-  );
+  const text = printOnOneLine(loss, context.graph, shownLength);
+  const doc = text === undefined ? 'the loss of an utterance' : `loss = ${text}`;
+  return writer.kernel('loss', [doc], [batchGrid]);
 }

@@ -107,12 +107,11 @@ export class Lowering {
       case 'index':
         return this.indexOf(expr).form;
       case 'prim': {
-        const [a, b] = expr.args.map((arg) => this.form(arg, block)) as [Affine, Affine];
-        if (expr.name === 'add') return a.plus(b);
-        if (expr.name === 'sub') return a.minus(b);
-        if (expr.name === 'neg') return a.times(-1);
-        if (expr.name === 'mul' && b.isConstant) return a.times(b.constant);
-        if (expr.name === 'mul' && a.isConstant) return b.times(a.constant);
+        const form = Affine.of(
+          expr.name,
+          expr.args.map((arg) => this.form(arg, block)),
+        );
+        if (form) return form;
         break;
       }
       default:

@@ -5,7 +5,7 @@
  * first; and only if those hold nothing usable, what `llvm-config` names (starting a process costs more than the look).
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { LibraryHandle } from 'koffi';
 import { koffi } from './koffi.js';
@@ -208,9 +208,11 @@ export function findLibLlvm(options: FindOptions = {}): FoundLibrary | MissingLi
 
   const named = env.TRELLIS_LIBLLVM;
   if (named) {
+    const inFolder = candidatesIn([named]);
     if (!existsSync(named)) refused.push({ path: named, reason: 'no such file' });
-    else {
-      const inFolder = candidatesIn([named]);
+    else if (inFolder.length === 0 && statSync(named).isDirectory()) {
+      refused.push({ path: named, reason: 'a folder without a libLLVM' });
+    } else {
       const real = realpathSync(named);
       const found = pick(
         inFolder.length > 0

@@ -103,7 +103,7 @@ export function openLlvm(where?: { path: string; version: string }): Llvm {
   let place = where;
   if (!place) {
     const found = findLibLlvm();
-    if ('missing' in found) throw new Error(found.missing);
+    if ('missing' in found) throw new Error(`${found.missing}; ${found.advice}`);
     place = found;
   }
   const { path, version } = place;

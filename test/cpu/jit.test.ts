@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { beforeAll, expect, test } from 'vitest';
 import { driverIr } from '../../runtime/cpu/driver-ir.js';
 import { LlvmJit, type TargetOptions, vectorBitsOf } from '../../runtime/cpu/jit.js';
@@ -141,7 +142,6 @@ x:
       ['x86-64-v3', 256],
       ['x86-64-v4', 512],
       ['skylake-avx512', 512],
-      ['no-such-cpu', 128],
     ] as const) {
       const other = open({ cpu });
       expect(other.target).toMatchObject({ cpu, vectorBits: bits, features: '' });
@@ -150,6 +150,19 @@ x:
       other.dispose();
     }
     expect(open({ features: '+avx2' }).target).toMatchObject({ cpu: jit.host.cpu, features: '+avx2' });
+  });
+
+  test('an unknown CPU counts as the oldest', () => {
+    // In a process of its own, because LLVM remarks on it directly on stderr.
+    const source = new URL('../../runtime/cpu/jit.ts', import.meta.url).href;
+    const program = `
+      const { LlvmJit } = await import(${JSON.stringify(source)});
+      const jit = new LlvmJit({ cpu: 'no-such-cpu', library: ${JSON.stringify(library)} });
+      console.log(jit.target.vectorBits);`;
+    const words = ['--import', 'tsx', '--input-type=module', '--eval', program];
+    const { stdout, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
+    expect(stdout, stderr).toBe('128\n');
+    expect(stderr).toContain("'no-such-cpu' is not a recognized processor");
   });
 
   test('assembly for a foreign target', () => {

@@ -86,6 +86,12 @@ describe('search', () => {
     });
   });
 
+  test('a folder without one is refused', () => {
+    const place = folder();
+    const { refused } = findLibLlvm({ env: { TRELLIS_LIBLLVM: place } });
+    expect(refused).toEqual([{ path: place, reason: 'a folder without a libLLVM' }]);
+  });
+
   test('another library of that name is refused', () => {
     const report = process.report.getReport() as unknown as { sharedObjects: string[] };
     const libc = report.sharedObjects.find((path) => /libc\.|libSystem|ntdll|ld-musl/.test(path));

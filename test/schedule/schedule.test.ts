@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { compileToGraph, compileToKernels } from '../../compiler/compile.js';
+import { readSpec } from '../../compiler/frontend/index.js';
 import { interpretProgram } from '../../compiler/kernel/interpret.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import { printProgram } from '../../compiler/kernel/print.js';
@@ -34,6 +35,27 @@ describe('the RNN-T loss', () => {
     const program = kernelsOf('../../specs/rnnt.ts');
     await expect(printProgram(program)).toMatchFileSnapshot('../golden/rnnt.kernels.txt');
   });
+});
+
+test('a kernel shows its equation where that fits on a line', () => {
+  const docs = (name: string): string[] =>
+    kernelsOf(name)
+      .phases.flat()
+      .flatMap(({ doc }) => doc);
+  expect(docs('../../specs/rnnt.ts')).toEqual(
+    expect.arrayContaining([
+      'logZ(t, u) over [T, U + 1]',
+      '  = logSumExp(64, (v) => acts(t, u, v))',
+      'loss = -(1 + fastemitLambda) * beta(0, 0)',
+    ]),
+  );
+  // The gradient is too long, as is the loss here, the sum of a hundred terms.
+  const grad = docs('../../specs/rnnt.ts').indexOf('grad_acts(t, u, v) over [T, U + 1, 64]');
+  expect(docs('../../specs/rnnt.ts')[grad + 1]).toBe('zero over the padding, and where the loss is +Infinity');
+  const steps = Array.from({ length: 100 }, (_, i) => i);
+  const { graph } = readSpec(path('../frontend/unrolled.ts'), { statics: { steps } });
+  const long = schedule(graph, { sizes: {}, lattice: 'f64', gradients: true });
+  expect(long.phases.flat().map(({ doc }) => doc)).toEqual([['the loss of an utterance']]);
 });
 
 test('a log-softmax written inline is split: its sum is stored per row, never per symbol', () => {
