@@ -11,10 +11,11 @@ const folder = temporaryFolder();
 test('files are named after the spec, with the suffix that tools expect', () => {
   expect(stageNames.map((stage) => stageFile('rnnt', stage))).toEqual([
     'rnnt-1-graph.txt',
-    'rnnt-2-kernels.txt',
-    'rnnt-3-llvm.ll',
-    'rnnt-4-llvm-opt.ll',
-    'rnnt-5-asm.s',
+    'rnnt-2-derived.txt',
+    'rnnt-3-kernels.txt',
+    'rnnt-4-llvm.ll',
+    'rnnt-5-llvm-opt.ll',
+    'rnnt-6-asm.s',
   ]);
 });
 
@@ -29,11 +30,11 @@ describe('--out beside TRELLIS_DUMP and TRELLIS_TIME', () => {
     expect(stdout.trim().split('\n')).toEqual(files.map((file) => join(asked, file)));
     expect(readdirSync(asked).sort()).toEqual(files);
     // The runtime's own stages are none of the compiler's.
-    expect(readdirSync(traced).sort()).toEqual(files.slice(0, 3));
-    for (const file of files.slice(0, 3))
+    expect(readdirSync(traced).sort()).toEqual(files.slice(0, 4));
+    for (const file of files.slice(0, 4))
       expect(readFileSync(join(traced, file), 'utf8')).toBe(readFileSync(join(asked, file), 'utf8'));
     const timed = [...stderr.matchAll(/^trellis: monotonic: (\S+) +[\d.]+ ms$/gm)].map((match) => match[1]);
-    expect(timed).toEqual(['graph', 'kernels', 'llvm']);
+    expect(timed).toEqual(['graph', 'derived', 'kernels', 'llvm']);
   });
 
   test('a spec that has a name other than its file goes by its name', async () => {
@@ -48,6 +49,11 @@ export default defineLoss({ name: 'first', inputs: { steps: f32('N', 'V') } }, (
     const words = ['dump', join(home, 'file.ts'), '--stage', 'llvm', '--target', 'avx2'];
     const { code } = await spawnTrellis(words, { env: { TRELLIS_DUMP: traced } });
     expect(code).toBe(0);
-    expect(readdirSync(traced).sort()).toEqual(['first-1-graph.txt', 'first-2-kernels.txt', 'first-3-llvm.ll']);
+    expect(readdirSync(traced).sort()).toEqual([
+      'first-1-graph.txt',
+      'first-2-derived.txt',
+      'first-3-kernels.txt',
+      'first-4-llvm.ll',
+    ]);
   });
 });

@@ -13,7 +13,11 @@ import { verifyGraph } from '../../compiler/graph/verify.js';
 import { SpecError } from '../../compiler/source.js';
 
 const texts = ['specs', 'test/specs']
-  .flatMap((folder) => readdirSync(folder).map((file) => readFileSync(`${folder}/${file}`, 'utf8')))
+  .flatMap((folder) =>
+    readdirSync(folder)
+      .filter((file) => file.endsWith('.ts'))
+      .map((file) => readFileSync(`${folder}/${file}`, 'utf8')),
+  )
   .filter((text) => text.includes('export default defineLoss('))
   // Without comments, so that every change counts.
   .map((text) => text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/\/\/.*$/gm, ''));
