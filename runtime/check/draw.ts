@@ -1,5 +1,6 @@
 /** Random ragged batches for any spec, from its signature alone. */
 import { evalSize } from '../../compiler/graph/size.js';
+import { didYouMean, InputError, listOf } from '../errors.js';
 import type { SpecSignature } from '../signature.js';
 import { ownSizes } from '../validate.js';
 
@@ -56,6 +57,7 @@ export function sizeNames({ inputs, lengths }: SpecSignature): { shared: string[
 /**
  * Values for the sizes that all utterances share: small, and large enough for what indexes into them.
  * @param told the author's choice, kept as it is
+ * @throws InputError for a size that utterances do not share
  */
 export function chooseShared(
   signature: SpecSignature,
@@ -63,6 +65,18 @@ export function chooseShared(
   params: Readonly<Record<string, number>>,
 ): Record<string, number> {
   const { shared, varying } = sizeNames(signature);
+  for (const [size, value] of Object.entries(told)) {
+    if (shared.includes(size)) continue;
+    throw new InputError({
+      code: 'option',
+      argument: size,
+      problem: varying.includes(size)
+        ? 'differs between utterances, and is drawn'
+        : `is not a size of ${signature.name}${didYouMean(size, shared)}`,
+      value,
+      allowed: shared.length === 0 ? 'no size' : listOf(shared),
+    });
+  }
   const sizes: Record<string, number> = Object.fromEntries(shared.map((size) => [size, told[size] ?? 4]));
   const some = Object.fromEntries(varying.map((size) => [size, 3]));
   const enough = (below: SpecSignature['inputs'][number]['below'], wanted: number): boolean =>
