@@ -34,12 +34,13 @@ function same(
   spec: Spec,
   other: Spec,
   toSpec: (sample: Sample) => Sample,
-  options: { toOther?: (sample: Sample) => Sample; shapes?: Shapes } = {},
+  options: { toOther?: (sample: Sample) => Sample; only?: (sample: Sample) => boolean } = {},
 ): void {
-  const { toOther = (sample) => sample, shapes = onNodes } = options;
+  const { toOther = (sample) => sample, only = () => true } = options;
   let finite = 0;
   for (const seed of seeds) {
-    const sample = sampleOf(shapes, seed);
+    const sample = sampleOf(onNodes, seed);
+    if (!only(sample)) continue;
     const actual = gradientsOf(spec, toSpec(sample));
     const expected = gradientsOf(other, toOther(sample));
     close([actual.loss], [expected.loss], `seed ${seed} loss`);
@@ -48,6 +49,9 @@ function same(
   }
   expect(finite).toBeGreaterThan(20);
 }
+
+/** At a weight that is only very small a detour is still a path, so it need not agree where there is no other. */
+const aPath = (sample: Sample): boolean => Number.isFinite(gradientsOf(rnnt, sample).loss);
 
 const fastEmit = { fastemitLambda: 0.3, clamp: 0.2 };
 
@@ -68,10 +72,13 @@ describe('equal to rnnt:', () => {
   });
   test.each([-1e30, -Infinity])('wildcard at the weight %f', async (wildcardWeight) => {
     const spec = await specOf('wildcard');
-    for (const forceFinal of [0, 1]) same(spec, rnnt, (sample) => withParams(sample, { wildcardWeight, forceFinal }));
+    const only = wildcardWeight === -Infinity ? () => true : aPath;
+    for (const forceFinal of [0, 1])
+      same(spec, rnnt, (sample) => withParams(sample, { wildcardWeight, forceFinal }), { only });
   });
   test.each([-1e30, -Infinity])('star at the weight %f', async (skipWeight) => {
-    same(await specOf('star'), rnnt, (sample) => withParams(sample, { skipWeight }));
+    const only = skipWeight === -Infinity ? () => true : aPath;
+    same(await specOf('star'), rnnt, (sample) => withParams(sample, { skipWeight }), { only });
   });
   test('star and wildcard with FastEmit and clamp', async () => {
     const toOther = (sample: Sample): Sample => withParams(sample, fastEmit);
@@ -186,7 +193,7 @@ test('ctc is the forward algorithm over 2U + 1 states, on longer utterances', as
 function ctcLoss(sample: Sample): number {
   const blank = sample.params.blank as number;
   const states = [blank, ...Array.from(sample.inputs.labels!.data).flatMap((label) => [label, blank])];
-  let state = states.map((_, s) => (s === 0 ? 1 : 0));
+  let state = states.map(() => 0);
   let logLik = 0;
   for (let t = 0; t < sample.sizes.T; t++) {
     const logp = logSoftmax(row(sample, 'acts')(t));
