@@ -135,9 +135,7 @@ export function drawBatch(
       for (let b = 0; b < B; b++) {
         const extents = input.dims.map((dim) => Math.max(0, evalSize(dim, own[b] as Sizes)));
         const below =
-          input.below === undefined
-            ? Math.max(1, ...names.map((size) => own[b]?.[size] ?? 0))
-            : evalSize(input.below, own[b] as Sizes);
+          input.below === undefined ? boundOf(input, own[b] as Sizes, names) : evalSize(input.below, own[b] as Sizes);
         const allowed = Array.from({ length: Math.max(1, below) }, (_, value) => value).filter(
           (value) => input.not === undefined || value !== params[input.not],
         );
@@ -149,16 +147,27 @@ export function drawBatch(
                 const value = (random() + random() + random() - 1.5) * 2 * scale;
                 return random() < masked ? Number.NEGATIVE_INFINITY : value;
               };
+        const places: number[] = [];
         eachCell(extents, (cell) => {
           let at = b;
           for (const [axis, index] of cell.entries()) at = at * (shape[axis + 1] as number) + index;
-          data[at] = draw();
+          places.push(at);
         });
+        const values = places.map(draw);
+        // Ints that are not symbols are places in the lattice as a rule (alignments, windows), which go forward.
+        if (input.element === 'i32' && input.not === undefined && extents.length === 1) values.sort((x, y) => x - y);
+        for (const [n, at] of places.entries()) data[at] = values[n] as number;
       }
       return [input.name, { data, shape }];
     }),
   );
   return { signature, B, sizes, own, inputs, lengths };
+}
+
+/** A bound for ints that index nothing: the utterance's size along other axes than theirs, as an alignment of labels counts frames. */
+function boundOf({ dims }: SpecSignature['inputs'][number], own: Sizes, varying: readonly string[]): number {
+  const others = varying.filter((size) => dims.every(({ terms }) => terms[size] === undefined));
+  return Math.max(1, ...(others.length > 0 ? others : varying).map((size) => own[size] ?? 0));
 }
 
 /** Utterance b of a batch, without its padding. */

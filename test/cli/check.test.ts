@@ -74,6 +74,24 @@ describe('specs that are right', () => {
     expect(item(report, 'length-cpu').summary).toMatch(/T=1000/);
   });
 
+  test('places in the lattice are drawn in order, so that windows and alignments leave paths', async () => {
+    const report = await checkSpec('pruned', reference);
+    expect(report.passed).toBe(true);
+    const { summary } = item(report, 'paths');
+    const [, pathless = '0'] = /; (\d+) have no path/.exec(summary) ?? [];
+    expect(Number(pathless)).toBeLessThan(6);
+  });
+
+  test('where no long utterance has a path, the report says that precision was not seen', async () => {
+    registerDevice('second', { load: async () => ({ ...referenceDevice, name: 'second' }) });
+    const report = await checkSpec(arcs({ stay: 'when: (t, u) => T < 100,' }), { devices: ['second'], cases: 4 });
+    expect(report.passed).toBe(true);
+    expect(item(report, 'length-second')).toMatchObject({
+      status: 'note',
+      summary: expect.stringContaining('neither has a path'),
+    });
+  });
+
   test('scaled arcs and a clamp are compared with what they ask for', async () => {
     const file = arcs({
       params: 'lambda: 0.5, clamp: 0.2',
