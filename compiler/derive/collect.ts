@@ -6,6 +6,7 @@
  * not determine are summed over (the frames, for an input that has none).
  */
 
+import type { GraphBuilder } from '../graph/build.js';
 import { collect, freeIndices } from '../graph/free.js';
 import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
 import { printSize } from '../graph/size.js';
@@ -74,7 +75,7 @@ function turnAround(
       // x = k i + rest, so i = k (x - rest); rest is the index with i put to 0.
       const rest = substitute(read.indices[position]!, new Map<IndexRef, Expr>([...solved, [index, b.int(0)]]), terms);
       const difference = b.prim('sub', axes[position]!, rest);
-      solved.set(index, k === 1 ? difference : b.prim('neg', difference));
+      solved.set(index, shorten(k === 1 ? difference : b.prim('neg', difference), b));
       pending.delete(position);
       progress = true;
     }
@@ -97,6 +98,35 @@ function occursOnlyAffinely(expr: Expr, index: IndexRef): boolean {
   return nested.every((part) => !freeIndices(part).includes(index));
 }
 
+/** An int expression with what cancels in it left out: u + 1 - 1 is u. */
+function shorten(expr: Expr, b: GraphBuilder): Expr {
+  if (expr.op !== 'prim' || expr.type !== 'int') return expr;
+  const terms = new Map<Expr, number>();
+  let [constant, parts, clumsy] = [0, 0, false];
+  const walk = (part: Expr, sign: number): void => {
+    if (part.op === 'prim' && (part.name === 'add' || part.name === 'sub')) {
+      walk(part.args[0]!, sign);
+      walk(part.args[1]!, part.name === 'add' ? sign : -sign);
+    } else if (part.op === 'prim' && part.name === 'neg') walk(part.args[0]!, -sign);
+    else {
+      parts++;
+      if (part.op === 'const') {
+        clumsy ||= part.value <= 0;
+        constant += sign * part.value;
+      } else terms.set(part, (terms.get(part) ?? 0) + sign);
+    }
+  };
+  walk(expr, 1);
+  const left = [...terms].filter(([, times]) => times !== 0).sort(([, m], [, n]) => n - m);
+  if (!clumsy && left.length + (constant === 0 ? 0 : 1) === parts) return expr;
+  const [first, ...others] = left;
+  if (left.some(([, times]) => Math.abs(times) !== 1) || (first && first[1] < 0)) return expr;
+  if (!first) return b.int(constant);
+  const sum = others.reduce((total, [term, sign]) => b.prim(sign > 0 ? 'add' : 'sub', total, term), first[0]);
+  if (constant === 0) return sum;
+  return constant > 0 ? b.prim('add', sum, b.int(constant)) : b.prim('sub', sum, b.int(-constant));
+}
+
 /** Replaces index variables. */
 export function substitute(expr: Expr, replacements: ReadonlyMap<IndexRef, Expr>, terms: Terms): Expr {
   const { b } = terms;
@@ -115,7 +145,7 @@ export function substitute(expr: Expr, replacements: ReadonlyMap<IndexRef, Expr>
       case 'read':
         return b.read(node.source, node.type, node.indices.map(visit));
       case 'prim':
-        return b.prim(node.name, ...node.args.map(visit));
+        return shorten(b.prim(node.name, ...node.args.map(visit)), b);
       case 'compare':
         return b.compare(node.compare, visit(node.args[0]), visit(node.args[1]));
       case 'logic':

@@ -130,10 +130,12 @@ class Finder {
     const axes = field.axes.map((axis) => this.builder.index(axis.name));
     const domain = this.bindAxes(axes, field.domain);
     const indices = new Map(field.axes.map((axis, k) => [axis.unique, axes[k]!]));
+    const kind = this.kind(field);
+    // A reduction over all of the output's indices is taken where it is written: stored, it would be a copy of the output.
     const body =
-      this.kind(field) === 'inline' && !this.stored.has(fieldName)
-        ? this.expand(field.body, { indices, owner: field })
-        : this.readStored(field, axes);
+      kind === 'recurrence' || this.stored.has(fieldName)
+        ? this.readStored(field, axes)
+        : this.expand(field.body, { indices, owner: field, ...(kind === 'stored' ? { insideReduce: true } : {}) });
     return { name, recurrence: false, domain, axes, body, outside: 0 };
   }
 
@@ -200,7 +202,7 @@ class Finder {
     const recurrence = field.kind === 'recurrence';
     const context: Context = recurrence
       ? { indices, recurrence: { name: field.name, axes, domain }, owner: field }
-      : { indices, owner: field, insideReduce: true };
+      : { indices, owner: field, insideReduce: this.kind(field) === 'stored' };
     this.finish({
       name: field.name,
       recurrence,
@@ -317,6 +319,9 @@ class Finder {
     const field = this.field(expr.source);
     if (this.kind(field) !== 'inline') return this.readStored(field, indices);
     if (this.stored.has(field.name)) return this.builder.read(field.name, 'real', indices);
+    // What comes from the lattice is not worked out again for every index that it does not depend on.
+    const repeated = context.insideReduce && !context.recurrence && field.axes.length < context.indices.size;
+    if (repeated && this.readsRecurrence(field, new Set())) return this.readStored(field, indices);
     const domain = field.domain.map((extent) => this.fold(extent));
     const substitute = (at: readonly Expr[], outer: Context): Expr => {
       const bound = new Map(field.axes.map((axis, k) => [axis.unique, at[k]!]));
@@ -336,6 +341,15 @@ class Finder {
       if (projected) return projected;
     }
     return substitute(indices, context);
+  }
+
+  private readsRecurrence(field: FieldDecl, seen: Set<FieldDecl>): boolean {
+    if (seen.has(field)) return false;
+    seen.add(field);
+    return readsIn(field.body).some((read) => {
+      const source = this.fields.get(read.source);
+      return source !== undefined && (source.kind === 'recurrence' || this.readsRecurrence(source, seen));
+    });
   }
 
   /** The condition that every index lies in its dimension, without the parts that are provable. */

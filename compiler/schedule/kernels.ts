@@ -73,8 +73,8 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
   const axisName = (axis: number): string => equations[0]!.axes[axis]!.name;
   for (const equation of equations) lower.prepare(equation.body);
 
-  const writeCell = (block: Block): void => {
-    for (const equation of equations) {
+  const writeCell = (block: Block, cells: readonly Equation[]): void => {
+    for (const equation of cells) {
       const inside = equation.domain.map((extent, axis) => {
         const at = lower.form({ ...equation.axes[axis]! }, block);
         return { form: lower.size(extent).offset(-1).minus(at), at };
@@ -101,14 +101,20 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
     }
   };
 
-  const inner = (block: Block, axis: number): void => {
+  /** `cells`: the equations whose cells these are; lanes have one extent, so equations of different ones have a loop each. */
+  const inner = (block: Block, axis: number, cells: readonly Equation[]): void => {
     if (axis === rank) {
-      writeCell(block);
+      writeCell(block, cells);
       return;
     }
-    const extent = lower.size(box[axis]!);
     const lanes = group.lanesLast && axis === rank - 1;
-    const precision = lanes ? lanesOf(equations, axis, context) : undefined;
+    const sameExtent = cells.every((equation) => sameSize(equation.domain[axis]!, box[axis]!));
+    if (lanes && !sameExtent && cells.length > 1) {
+      for (const equation of cells) inner(block, axis, [equation]);
+      return;
+    }
+    const extent = lower.size(lanes ? cells[0]!.domain[axis]! : box[axis]!);
+    const precision = lanes ? lanesOf(cells, axis, context) : undefined;
     writer.loop(
       block,
       lanes ? 'lanes' : 'serial',
@@ -119,8 +125,8 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
         ...(precision && { precision }),
       },
       (body, variable, name) => {
-        bindAxis(scene, equations, axis, variable, name, extent, body);
-        inner(body, axis + 1);
+        bindAxis(scene, cells, axis, variable, name, extent, body);
+        inner(body, axis + 1, cells);
         return undefined;
       },
     );
@@ -138,9 +144,9 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
     writer.branch(writer.root, always ? writer.constant(k.boolean(true)) : inDomain, (block) => {
       // The axis is bound inside the branch: what depends on it must not be hoisted out of its range.
       bindAxis(scene, equations, 0, new Value(k.variable(name, 'index'), block, name), name, extent, block);
-      inner(block, 1);
+      inner(block, 1, equations);
     });
-  } else inner(writer.root, 0);
+  } else inner(writer.root, 0, equations);
   return writer.kernel(
     equations.map((equation) => equation.name).join('_'),
     equations.flatMap((equation) => heading(equation, context)),

@@ -5,7 +5,7 @@
 import type { DrawnUtterance } from './draw.js';
 import { closeness } from './float64.js';
 import { complete, enumeratePaths, latticeNumbers } from './paths.js';
-import { type CheckItem, cellAt, Comparison } from './report.js';
+import { type CheckItem, Comparison, cellAt } from './report.js';
 import { type Params, printSizes, type Subject } from './subject.js';
 
 /** Differences with this step are good to some 1e-9. */

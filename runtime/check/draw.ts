@@ -1,5 +1,6 @@
 /** Random ragged batches for any spec, from its signature alone. */
 import { evalSize } from '../../compiler/graph/size.js';
+import { didYouMean, InputError, listOf } from '../errors.js';
 import type { SpecSignature } from '../signature.js';
 import { ownSizes } from '../validate.js';
 
@@ -56,6 +57,7 @@ export function sizeNames({ inputs, lengths }: SpecSignature): { shared: string[
 /**
  * Values for the sizes that all utterances share: small, and large enough for what indexes into them.
  * @param told the author's choice, kept as it is
+ * @throws InputError for a size that utterances do not share
  */
 export function chooseShared(
   signature: SpecSignature,
@@ -63,6 +65,18 @@ export function chooseShared(
   params: Readonly<Record<string, number>>,
 ): Record<string, number> {
   const { shared, varying } = sizeNames(signature);
+  for (const [size, value] of Object.entries(told)) {
+    if (shared.includes(size)) continue;
+    throw new InputError({
+      code: 'option',
+      argument: size,
+      problem: varying.includes(size)
+        ? 'differs between utterances, and is drawn'
+        : `is not a size of ${signature.name}${didYouMean(size, shared)}`,
+      value,
+      allowed: shared.length === 0 ? 'no size' : listOf(shared),
+    });
+  }
   const sizes: Record<string, number> = Object.fromEntries(shared.map((size) => [size, told[size] ?? 4]));
   const some = Object.fromEntries(varying.map((size) => [size, 3]));
   const enough = (below: SpecSignature['inputs'][number]['below'], wanted: number): boolean =>
@@ -121,9 +135,7 @@ export function drawBatch(
       for (let b = 0; b < B; b++) {
         const extents = input.dims.map((dim) => Math.max(0, evalSize(dim, own[b] as Sizes)));
         const below =
-          input.below === undefined
-            ? Math.max(1, ...names.map((size) => own[b]?.[size] ?? 0))
-            : evalSize(input.below, own[b] as Sizes);
+          input.below === undefined ? boundOf(input, own[b] as Sizes, names) : evalSize(input.below, own[b] as Sizes);
         const allowed = Array.from({ length: Math.max(1, below) }, (_, value) => value).filter(
           (value) => input.not === undefined || value !== params[input.not],
         );
@@ -135,16 +147,27 @@ export function drawBatch(
                 const value = (random() + random() + random() - 1.5) * 2 * scale;
                 return random() < masked ? Number.NEGATIVE_INFINITY : value;
               };
+        const places: number[] = [];
         eachCell(extents, (cell) => {
           let at = b;
           for (const [axis, index] of cell.entries()) at = at * (shape[axis + 1] as number) + index;
-          data[at] = draw();
+          places.push(at);
         });
+        const values = places.map(draw);
+        // Ints that are not symbols are places in the lattice as a rule (alignments, windows), which go forward.
+        if (input.element === 'i32' && input.not === undefined && extents.length === 1) values.sort((x, y) => x - y);
+        for (const [n, at] of places.entries()) data[at] = values[n] as number;
       }
       return [input.name, { data, shape }];
     }),
   );
   return { signature, B, sizes, own, inputs, lengths };
+}
+
+/** A bound for ints that index nothing: the utterance's size along other axes than theirs, as an alignment of labels counts frames. */
+function boundOf({ dims }: SpecSignature['inputs'][number], own: Sizes, varying: readonly string[]): number {
+  const others = varying.filter((size) => dims.every(({ terms }) => terms[size] === undefined));
+  return Math.max(1, ...(others.length > 0 ? others : varying).map((size) => own[size] ?? 0));
 }
 
 /** Utterance b of a batch, without its padding. */

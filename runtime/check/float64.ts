@@ -1,6 +1,7 @@
 /** Checks in float64, without any device: TypeScript against graph, and the loss against the list of all paths. */
-import { type CheckItem, Comparison } from './report.js';
+
 import { complete, enumeratePaths, latticeNumbers } from './paths.js';
+import { type CheckItem, Comparison } from './report.js';
 import { printSizes, type Subject } from './subject.js';
 
 const exactly = { absolute: 1e-9, relative: 1e-9 };

@@ -5,8 +5,8 @@
 import { findLibLlvm } from '../cpu/libllvm.js';
 import { TrellisError } from '../errors.js';
 import { findSpec } from '../specs.js';
-import { checkDifferences } from './differences.js';
 import { checkAgreement, checkDeterminism, checkEdges, checkLength, checkPadding, DeviceUnderTest } from './devices.js';
+import { checkDifferences } from './differences.js';
 import { checkGraph, checkPaths } from './float64.js';
 import type { CheckItem, CheckReport } from './report.js';
 import { printSizes, Subject } from './subject.js';

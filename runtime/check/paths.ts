@@ -30,12 +30,10 @@ export interface Enumeration {
   readonly posteriors: readonly Float64Array[];
 }
 
-const builder = new GraphBuilder();
-
 /** The value of an expression without indices. */
 function scalarOf(graph: Graph, expr: Expr, utterance: GraphUtterance): number {
   const { lattice: _, ...rest } = graph;
-  const loss = expr.type === 'int' ? builder.toReal(expr) : expr;
+  const loss = expr.type === 'int' ? new GraphBuilder().toReal(expr) : expr;
   return evaluateGraph({ ...rest, loss, gradients: {} }, utterance).loss;
 }
 
@@ -55,6 +53,8 @@ export function latticeNumbers(graph: Graph, utterance: GraphUtterance): Lattice
   const { lattice } = graph;
   if (lattice === undefined) throw new Error(`${graph.name} states no lattice`);
   const { lattice: _, ...rest } = graph;
+  // One of its own: a builder tells expressions apart by numbers that are unique within one graph.
+  const builder = new GraphBuilder();
   const logZero = builder.real(Number.NEGATIVE_INFINITY);
   const fields: FieldDecl[] = lattice.arcs.map(({ weight, when }, k) => ({
     name: `weight of arc ${k}`,

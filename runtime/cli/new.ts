@@ -34,8 +34,8 @@ async function runNew(name: string, { equations }: { equations?: boolean }): Pro
   if (!/^[A-Za-z]\w*$/.test(name)) {
     const near = name
       .replace(/\.(ts|mjs|js)$/, '')
-      .replace(/[^A-Za-z0-9_]+(.)?/g, (_, next: string | undefined) => next?.toUpperCase() ?? '')
-      .replace(/^[^A-Za-z]+/, '');
+      .replace(/^[^A-Za-z]+/, '')
+      .replace(/[^A-Za-z0-9_]+(.)?/g, (_, next: string | undefined) => next?.toUpperCase() ?? '');
     const suggestion = near === '' ? '' : ` (did you mean ${JSON.stringify(near)}?)`;
     throw new UsageError(
       `${JSON.stringify(name)} cannot name a loss${suggestion}; allowed: letters, digits and _, a letter first`,
