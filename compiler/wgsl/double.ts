@@ -113,8 +113,8 @@ fn result_double(a: Double) -> Double {
   {
     name: 'mul_double',
     text: `fn mul_double(a: Double, b: Double) -> Double {
-  let total = a.x * b.x;
-  if (abs(total) >= HUGE) {
+  let total = mul_f32(a.x, b.x);
+  if (abs(total) >= HUGE || total == 0.0) {
     return finite_double(Double(total, 0.0));
   }
   let high = exact_product(a.x, b.x);
@@ -126,9 +126,8 @@ fn result_double(a: Double) -> Double {
     text: `// A first quotient, and what its remainder is worth.
 fn div_double(a: Double, b: Double) -> Double {
   let quotient = div_f32(a.x, b.x);
-  if (abs(quotient) >= HUGE || abs(a.x) >= HUGE || abs(b.x) >= HUGE || b.x == 0.0) {
-    let undefined_ratio = abs(a.x) >= HUGE && abs(b.x) >= HUGE;
-    return finite_double(Double(select(quotient, nan(), undefined_ratio), 0.0));
+  if (max(abs(quotient), max(abs(a.x), abs(b.x))) >= HUGE || b.x == 0.0) {
+    return Double(quotient, 0.0);
   }
   let rest = sub_double(a, mul_double(Double(quotient, 0.0), b));
   return quick_sum(quotient, rest.x / b.x);
@@ -160,7 +159,7 @@ fn exp_double(a: Double) -> Double {
     return Double(INFINITE, 0.0);
   }
   let k = octaves(a.x);
-  let r = fma(k, -${ln2Low}, fma(k, -${ln2High}, a.x)) + a.y;
+  let r = fma(k, -${ln2Low}, rounded(fma(k, -${ln2High}, a.x))) + a.y;
   let power = quick_sum(1.0, r + expm1_tail(r)) * power_of_two(i32(k));
   return select(power, Double(0.0, 0.0), a.x < -87.0);
 }`,

@@ -15,7 +15,7 @@ type Spelling = { infix: string; level: Level } | { prefix: string } | { call: s
 export const singleSpellings: Record<PrimitiveName, Spelling> = {
   add: { infix: '+', level: level.add },
   sub: { infix: '-', level: level.add },
-  mul: { infix: '*', level: level.mul },
+  mul: { call: 'mul_f32' },
   div: { call: 'div_f32' },
   neg: { prefix: '-' },
   min: { call: 'min_f32' },

@@ -83,11 +83,30 @@ fn result(x: f32) -> f32 {
 }`,
   },
   {
+    name: 'infinite_f32',
+    text: `// Infinity with the sign of a * b.
+fn infinite_f32(a: f32, b: f32) -> f32 {
+  return select(INFINITE, -INFINITE, (a < 0.0) != (b < 0.0));
+}`,
+  },
+  {
+    name: 'mul_f32',
+    text: `fn mul_f32(a: f32, b: f32) -> f32 {
+  let product = a * b;
+  return select(product, infinite_f32(a, b), max(abs(a), abs(b)) >= HUGE && product != 0.0 && !is_nan(product));
+}`,
+  },
+  {
     name: 'div_f32',
     text: `fn div_f32(a: f32, b: f32) -> f32 {
-  if (b == 0.0) {
-    let sign = (bitcast<u32>(a) ^ bitcast<u32>(b)) & 0x80000000u;
-    return select(bitcast<f32>(sign | 0x7149f2cau), nan(), a == 0.0 || is_nan(a));
+  if (is_nan(a) || is_nan(b)) {
+    return a + b;
+  }
+  if (abs(b) >= HUGE) {
+    return select(0.0, nan(), abs(a) >= HUGE);
+  }
+  if (b == 0.0 || abs(a) >= HUGE) {
+    return select(infinite_f32(a, b), nan(), a == 0.0);
   }
   return finite(a / b);
 }`,
@@ -132,7 +151,7 @@ fn log1p_tail(f: f32) -> f32 {
     text: `// 2^k (e^r - 1) + (2^k - 1) with x = k ln 2 + r.
 fn expm1_f32(x: f32) -> f32 {
   let k = octaves(x);
-  let r = fma(k, ${singleLiteral(-ln2.f32.low)}, fma(k, ${singleLiteral(-ln2.f32.high)}, x));
+  let r = fma(k, ${singleLiteral(-ln2.f32.low)}, rounded(fma(k, ${singleLiteral(-ln2.f32.high)}, x)));
   let scale = power_of_two(i32(k));
   let value = fma(scale, r + expm1_tail(r), scale - 1.0);
   if (x > 68.0) {
@@ -201,7 +220,7 @@ fn sigmoid_f32(x: f32) -> f32 {
     text: `// e^x for x <= 0 within 2 ulp, whatever the device's own exp is worth.
 fn exp_precise_f32(x: f32) -> f32 {
   let k = octaves(x);
-  let r = fma(k, ${singleLiteral(-ln2.f32.low)}, fma(k, ${singleLiteral(-ln2.f32.high)}, x));
+  let r = fma(k, ${singleLiteral(-ln2.f32.low)}, rounded(fma(k, ${singleLiteral(-ln2.f32.high)}, x)));
   return select(power_of_two(i32(k)) * (1.0 + (r + expm1_tail(r))), 0.0, x < -87.0);
 }`,
   },
