@@ -76,7 +76,11 @@ function runStage<From, To>(stage: Stage<From, To>, from: From, subject: string,
   const start = performance.now();
   const result = stage.run(from);
   stage.verify(result);
-  reportStage(subject, number, { name: stage.name, milliseconds: performance.now() - start, text: () => stage.print(result) });
+  reportStage(subject, number, {
+    name: stage.name,
+    milliseconds: performance.now() - start,
+    text: () => stage.print(result),
+  });
   return result;
 }
 
@@ -114,11 +118,23 @@ function noOrderDiagnostic(problem: NoOrder, graph: Graph, files: SourceSpec['fi
       hint: 'Write it over one or two indices; further indices can be reductions inside of the cell, or recurrences of their own.',
     });
   }
+  if (reason === 'domains') {
+    return new SpecError({
+      code: 'recurrence-domains',
+      message: `${recurrence} and the recurrences it reads depend on each other, but their domains cannot be laid over each other`,
+      origin: place,
+      text,
+      hint: 'Give them the same number of indices, with extents that differ by a constant at most, such as [T, U + 1] and [T, U].',
+    });
+  }
   const distinct = [...new Set(reads.map((each) => each.text))];
   const where = distinct.slice(0, 3).join(' and at ');
   return new SpecError({
     code: 'recurrence-order',
-    message: distinct.length > 0 ? `${recurrence} reads itself at ${where}: no order of cells can satisfy ${distinct.length > 1 ? 'all of them' : 'that'}` : `${recurrence} and the recurrences it reads depend on each other within one cell`,
+    message:
+      distinct.length > 0
+        ? `${recurrence} reads itself at ${where}: no order of cells can satisfy ${distinct.length > 1 ? 'all of them' : 'that'}`
+        : `${recurrence} and the recurrences it reads need each other within one cell`,
     origin: place,
     text,
     hint: 'Read only cells that come earlier in one direction, such as (t - 1, u) and (t, u - 1), or write a second recurrence that runs the other way.',

@@ -22,6 +22,8 @@ export class SpecError extends Error {
   readonly origin: Origin;
   readonly problem: string;
   readonly hint: string;
+  /** Full text of the file the mistake is in. */
+  readonly text: string;
   constructor(options: SpecErrorOptions) {
     const { origin, text, message, hint } = options;
     super(`${origin.file}:${origin.line}:${origin.column} ${message}\n${codeFrame(text, origin)}\n${hint}`);
@@ -30,6 +32,7 @@ export class SpecError extends Error {
     this.origin = origin;
     this.problem = message;
     this.hint = hint;
+    this.text = text;
   }
 }
 
@@ -37,7 +40,9 @@ export class SpecError extends Error {
 export class CompilerBug extends Error {
   readonly stage: string;
   constructor(stage: string, message: string) {
-    super(`internal error in ${stage}: ${message}. This is a bug in Trellis; the spec that triggers it would help us fix it.`);
+    super(
+      `internal error in ${stage}: ${message}. This is a bug in Trellis; the spec that triggers it would help us fix it.`,
+    );
     this.name = 'CompilerBug';
     this.stage = stage;
   }

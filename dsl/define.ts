@@ -49,7 +49,7 @@ function checkDims(what: string, dims: readonly string[]): Dim[] {
 }
 
 /** Sizes that differ between utterances unless the header says otherwise. */
-const usualLengths: LengthSpecs = { T: 'actLens', U: 'labelLens' };
+export const usualLengths: LengthSpecs = { T: 'actLens', U: 'labelLens' };
 
 /**
  * Declares a loss by its equations for ONE utterance; the batch is implicit. The body is read by the compiler and also

@@ -43,7 +43,6 @@ export function checkShapes(signature: SpecSignature, args: Arguments): Shapes {
 function checkRank(input: InputDecl, { shape }: RawTensor): void {
   const axes = input.dims.length + 1;
   if (shape.length === axes) return;
-  // Rows without elements hide the axes below them: [[], []] is [2, 0], whatever the depth.
   throw new InputError({
     code: 'rank',
     argument: input.name,

@@ -22,6 +22,8 @@ export interface Problem {
   readonly lambda?: number;
   /** Bound of each gradient element; 0 or less is off. Default 0. */
   readonly clamp?: number;
+  /** True: acts are log-probabilities, taken as they are, and the gradient is with respect to those. Default false. */
+  readonly normalized?: boolean;
 }
 
 export interface Answer {
@@ -31,18 +33,44 @@ export interface Answer {
   readonly grads: Float64Array;
 }
 
+/** Of each row of logits: the largest, and the sum of exp(logit - largest). */
+interface Rows {
+  readonly high: Float64Array;
+  readonly sum: Float64Array;
+}
+
+/** A problem's logits do not change, so each row is summed once. */
+const rowsOf = new WeakMap<Problem, Rows>();
+
+function summed(problem: Problem): Rows {
+  const known = rowsOf.get(problem);
+  if (known !== undefined) return known;
+  const { T, U, V, acts } = problem;
+  const high = new Float64Array(T * (U + 1)).fill(Number.NEGATIVE_INFINITY);
+  const sum = new Float64Array(T * (U + 1));
+  for (let row = 0; row < high.length; row++) {
+    let largest = Number.NEGATIVE_INFINITY;
+    for (let v = 0; v < V; v++) largest = Math.max(largest, acts[row * V + v] as number);
+    let total = 0;
+    for (let v = 0; v < V; v++) total += Math.exp((acts[row * V + v] as number) - largest);
+    high[row] = largest;
+    sum[row] = total;
+  }
+  const rows = { high, sum };
+  rowsOf.set(problem, rows);
+  return rows;
+}
+
 /** Log-probability of symbol k at row (t, u). Impossible symbols have -Infinity even in a row of nothing else. */
-function logProb({ U, V, acts }: Problem, t: number, u: number, k: number): number {
-  const row = (t * (U + 1) + u) * V;
+function logProb(problem: Problem, t: number, u: number, k: number): number {
+  const { U, V, acts } = problem;
+  const row = t * (U + 1) + u;
   if (k < 0 || k >= V) return Number.NEGATIVE_INFINITY;
-  const logit = acts[row + k] as number;
-  if (logit === Number.NEGATIVE_INFINITY) return logit;
-  let high = Number.NEGATIVE_INFINITY;
-  for (let v = 0; v < V; v++) high = Math.max(high, acts[row + v] as number);
-  let rest = 0;
-  for (let v = 0; v < V; v++) rest += Math.exp((acts[row + v] as number) - high);
+  const logit = acts[row * V + k] as number;
+  if (logit === Number.NEGATIVE_INFINITY || problem.normalized) return logit;
+  const { high, sum } = summed(problem);
   // The maximum first: logit - high is exact where both are huge.
-  return logit - high - Math.log(rest);
+  return logit - (high[row] as number) - Math.log(sum[row] as number);
 }
 
 /** Posteriors of the two arcs out of each node, [T, U + 1]. */
@@ -64,7 +92,7 @@ function answer(problem: Problem, { logP, stayed, emitted }: Posteriors): Answer
       const stay = stayed[node] as number;
       const emit = (1 + lambda) * (emitted[node] as number);
       for (let v = 0; v < V; v++) {
-        let g = Math.exp(logProb(problem, t, u, v)) * (stay + emit);
+        let g = problem.normalized ? 0 : Math.exp(logProb(problem, t, u, v)) * (stay + emit);
         if (v === blank) g -= stay;
         if (u < U && v === labels[u]) g -= emit;
         grads[node * V + v] = clamp > 0 ? Math.min(clamp, Math.max(-clamp, g)) : g;

@@ -7,12 +7,11 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { compile } from '../compiler/compile.js';
 import { readSpec } from '../compiler/frontend/index.js';
-import { evaluateGraph } from '../compiler/graph/evaluate.js';
 import { interpretProgram } from '../compiler/kernel/interpret.js';
 import type { LossDefinition } from '../dsl/index.js';
 import { CpuExecutor } from '../runtime/cpu/executor.js';
 import { LlvmJit } from '../runtime/cpu/jit.js';
-import { evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from './specs.js';
+import { evaluateAsGraph, evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from './specs.js';
 
 const folders = ['./specs/', '../specs/'];
 const files = folders.flatMap((folder) => {
@@ -33,17 +32,21 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
   const spec = readSpec(file);
   const { graph } = spec;
   const definition = ((await import(file)) as { default: LossDefinition }).default;
-  const expectedOf = (batch: ReturnType<typeof randomBatch>) => evaluateBatch(graph, batch, (utterance) => definition.evaluate(utterance));
+  const expectedOf = (batch: ReturnType<typeof randomBatch>) =>
+    evaluateBatch(graph, batch, (utterance) => definition.evaluate(utterance));
 
   test('the graph means what the TypeScript means', () => {
     for (const seed of seeds) {
       const batch = randomBatch(graph, seed, { size: 6, scale: 3 });
       const expected = expectedOf(batch);
-      const actual = evaluateBatch(graph, batch, (utterance) => evaluateGraph(graph, utterance));
+      const actual = evaluateBatch(graph, batch, (utterance) => evaluateAsGraph(graph, utterance));
       // Both float64, but sums may be taken in another order.
       expect(largestDifference(actual.loss, expected.loss), `seed ${seed}`).toBeLessThan(1e-12);
       for (const name of Object.keys(graph.gradients))
-        expect(largestDifference(actual.gradients[name]!, expected.gradients[name]!), `seed ${seed} ${name}`).toBeLessThan(1e-12);
+        expect(
+          largestDifference(actual.gradients[name]!, expected.gradients[name]!),
+          `seed ${seed} ${name}`,
+        ).toBeLessThan(1e-12);
     }
   });
 
@@ -53,11 +56,18 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
       const expected = expectedOf(batch);
       const { program } = compile(spec, { sizes: batch.sizes, lattice: 'f64', gradients: true, vectorBits: 256 });
       const { buffers, scalars } = launchArguments(graph, program, batch);
-      interpretProgram(program, { buffers: new Map(Object.entries(buffers)), scalars: new Map(Object.entries(scalars)), seed });
+      interpretProgram(program, {
+        buffers: new Map(Object.entries(buffers)),
+        scalars: new Map(Object.entries(scalars)),
+        seed,
+      });
       // Rows are summed in float32: a few ulp of it, relative to values of the size of 1.
       expect(largestDifference(buffers.loss!, expected.loss), `seed ${seed}`).toBeLessThan(2e-6);
       for (const name of Object.keys(graph.gradients))
-        expect(largestDifference(buffers[`grad_${name}`]!, expected.gradients[name]!), `seed ${seed} ${name}`).toBeLessThan(4e-6);
+        expect(
+          largestDifference(buffers[`grad_${name}`]!, expected.gradients[name]!),
+          `seed ${seed} ${name}`,
+        ).toBeLessThan(4e-6);
     }
   });
 
@@ -67,14 +77,22 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
       const batch = randomBatch(graph, seed, { size: seed % 3 === 0 ? 40 : 9, scale: 3 });
       const expected = expectedOf(batch);
       for (const gradients of [true, false]) {
-        const { program, llvm } = compile(spec, { sizes: batch.sizes, lattice: 'f64', gradients, vectorBits: jit.target.vectorBits });
+        const { program, llvm } = compile(spec, {
+          sizes: batch.sizes,
+          lattice: 'f64',
+          gradients,
+          vectorBits: jit.target.vectorBits,
+        });
         const executor = new CpuExecutor(program, llvm, jit);
         const { buffers, scalars } = launchArguments(graph, program, batch);
         executor.run({ buffers, scalars, threads: 2 });
         expect(largestDifference(buffers.loss!, expected.loss), `seed ${seed}`).toBeLessThan(4e-6);
         if (!gradients) continue;
         for (const name of Object.keys(graph.gradients))
-          expect(largestDifference(buffers[`grad_${name}`]!, expected.gradients[name]!), `seed ${seed} ${name}`).toBeLessThan(1e-5);
+          expect(
+            largestDifference(buffers[`grad_${name}`]!, expected.gradients[name]!),
+            `seed ${seed} ${name}`,
+          ).toBeLessThan(1e-5);
       }
     }
   });

@@ -1,6 +1,7 @@
 /** Any spec, on random ragged batches: the harness that compares what runs it. */
 import { basename } from 'node:path';
 import type { KernelProgram } from '../compiler/kernel/kernel.js';
+import { evaluateGraph } from '../compiler/graph/evaluate.js';
 import { evalSize } from '../compiler/graph/size.js';
 import type { Graph } from '../compiler/graph/graph.js';
 import type { LossDefinition } from '../dsl/index.js';
@@ -56,11 +57,14 @@ export function randomBatch(graph: Graph, seed: number, limits: { size: number; 
     const below = input.below ? evalSize(input.below, sizes) : 5;
     for (let at = 0; at < count; at++) {
       let rest = at;
-      const indices = [...dims].reverse().map((extent) => {
-        const index = rest % extent;
-        rest = Math.floor(rest / extent);
-        return index;
-      }).reverse();
+      const indices = [...dims]
+        .reverse()
+        .map((extent) => {
+          const index = rest % extent;
+          rest = Math.floor(rest / extent);
+          return index;
+        })
+        .reverse();
       const own = ownSizes[rest]!;
       const inside = indices.every((index, axis) => index < evalSize(input.dims[axis]!, own));
       if (input.element === 'f32') data[at] = inside ? (random() * 2 - 1) * limits.scale : Number.NaN;
@@ -80,7 +84,13 @@ export interface BatchResult {
   readonly gradients: Record<string, ArrayLike<number>>;
 }
 
-const padTo = (values: ArrayLike<number>, own: readonly number[], padded: readonly number[], into: Float64Array, b: number): void => {
+const padTo = (
+  values: ArrayLike<number>,
+  own: readonly number[],
+  padded: readonly number[],
+  into: Float64Array,
+  b: number,
+): void => {
   const stride = padded.reduce((product, extent) => product * extent, 1);
   const total = own.reduce((product, extent) => product * extent, 1);
   for (let i = 0; i < total; i++) {
@@ -100,7 +110,10 @@ const padTo = (values: ArrayLike<number>, own: readonly number[], padded: readon
 export function evaluateBatch(
   graph: Graph,
   batch: RandomBatch,
-  evaluate: (utterance: Parameters<LossDefinition['evaluate']>[0]) => { loss: number; gradients: Record<string, ArrayLike<number>> },
+  evaluate: (utterance: Parameters<LossDefinition['evaluate']>[0]) => {
+    loss: number;
+    gradients: Record<string, ArrayLike<number>>;
+  },
 ): BatchResult {
   const loss: number[] = [];
   const gradients: Record<string, Float64Array> = {};
@@ -110,7 +123,10 @@ export function evaluateBatch(
       graph.inputs.map(({ name }) => {
         const shape = batch.shapes[name]!.slice(1);
         const strides = shape.map((_, axis) => shape.slice(axis + 1).reduce((product, extent) => product * extent, 1));
-        return [name, { data: batch.inputs[name]!, offset: b * shape.reduce((product, extent) => product * extent, 1), strides }];
+        return [
+          name,
+          { data: batch.inputs[name]!, offset: b * shape.reduce((product, extent) => product * extent, 1), strides },
+        ];
       }),
     );
     const result = evaluate({ inputs, sizes: batch.ownSizes[b]!, params: batch.params });
@@ -124,6 +140,18 @@ export function evaluateBatch(
   return { loss, gradients };
 }
 
+/** The graph's own meaning of an utterance that the reference is given. */
+export function evaluateAsGraph(graph: Graph, utterance: Parameters<LossDefinition['evaluate']>[0]) {
+  const inputs = Object.fromEntries(
+    Object.entries(utterance.inputs).map(([name, { data, offset = 0, strides = [] }]) => [
+      name,
+      (indices: readonly number[]) => data[indices.reduce((at, index, axis) => at + index * strides[axis]!, offset)]!,
+    ]),
+  );
+  const { loss, gradients } = evaluateGraph(graph, { inputs, sizes: utterance.sizes, params: utterance.params ?? {} });
+  return { loss, gradients: Object.fromEntries(Object.entries(gradients).map(([name, { data }]) => [name, data])) };
+}
+
 /** Buffers and scalars of a compiled program for a batch; outputs are filled with a mark that must disappear. */
 export function launchArguments(graph: Graph, program: KernelProgram, batch: RandomBatch) {
   const buffers: Record<string, Float32Array | Float64Array | Int32Array> = {
@@ -132,7 +160,8 @@ export function launchArguments(graph: Graph, program: KernelProgram, batch: Ran
     gradScale: new Float64Array(batch.B).fill(1),
     loss: new Float64Array(batch.B).fill(12345),
   };
-  for (const name of Object.keys(graph.gradients)) buffers[`grad_${name}`] = new Float32Array(batch.inputs[name]!.length).fill(12345);
+  for (const name of Object.keys(graph.gradients))
+    buffers[`grad_${name}`] = new Float32Array(batch.inputs[name]!.length).fill(12345);
   const scalars: Record<string, number> = { B: batch.B, ...batch.params };
   for (const { size } of graph.lengths) scalars[`${size}_max`] = batch.sizes[size]!;
   const used = new Set(program.buffers.map((buffer) => buffer.name));

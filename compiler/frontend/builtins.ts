@@ -12,9 +12,9 @@ import {
   describe,
   type FieldHandle,
   hasKind,
-  indexCount,
   type InputForm,
   type InputHandle,
+  indexCount,
   isArray,
   type LossForm,
   type ObjectValue,
@@ -78,7 +78,12 @@ function takes(
 
 function closureOf(context: Context, name: string, arg: Argument, count: number, usage: string): Closure {
   if (!hasKind(arg.value, 'closure')) {
-    context.fail(arg.node, 'argument-type', `${name} needs a function here, and this is ${describe(arg.value)}`, `Write ${usage}.`);
+    context.fail(
+      arg.node,
+      'argument-type',
+      `${name} needs a function here, and this is ${describe(arg.value)}`,
+      `Write ${usage}.`,
+    );
   }
   const { parameters } = arg.value.node;
   if (parameters.length > count) {
@@ -121,11 +126,25 @@ export function evaluateCell(reader: Reader, fn: Closure, indices: readonly Argu
 
 // ---- fields and reads
 
-function declareField(context: Context, name: 'field' | 'recurrence', args: readonly Argument[], node: ts.Node): FieldHandle {
+function declareField(
+  context: Context,
+  name: 'field' | 'recurrence',
+  args: readonly Argument[],
+  node: ts.Node,
+): FieldHandle {
   const usage = `${name}([T, U + 1], (t, u) => expression)`;
-  const [domainArg, bodyArg, optionsArg] = takes(context, name, args, node, 2, 3, usage) as [Argument, Argument, Argument?];
+  const [domainArg, bodyArg, optionsArg] = takes(context, name, args, node, 2, 3, usage) as [
+    Argument,
+    Argument,
+    Argument?,
+  ];
   if (context.cellDepth > 0) {
-    context.fail(node, 'nested-field', `a ${name} is defined inside the body of another field or reduction`, 'Define it by its own const and read its cells here.');
+    context.fail(
+      node,
+      'nested-field',
+      `a ${name} is defined inside the body of another field or reduction`,
+      'Define it by its own const and read its cells here.',
+    );
   }
   if (!isArray(domainArg.value)) {
     context.fail(
@@ -140,10 +159,20 @@ function declareField(context: Context, name: 'field' | 'recurrence', args: read
     asSize(context, { value, node: places[i]! }, 'field-domain', `size ${i + 1} of this ${name}'s domain`),
   );
   if (domain.length === 0) {
-    context.fail(domainArg.node, 'field-domain', `the domain of this ${name} has no size in it`, `Write ${usage}, or a plain const for one value.`);
+    context.fail(
+      domainArg.node,
+      'field-domain',
+      `the domain of this ${name} has no size in it`,
+      `Write ${usage}, or a plain const for one value.`,
+    );
   }
   if (domain.length > maximumRank) {
-    context.fail(domainArg.node, 'field-domain', `this ${name} has ${indexCount(domain.length)}; 1 to ${maximumRank} are allowed`, 'Split it into fields of fewer indices.');
+    context.fail(
+      domainArg.node,
+      'field-domain',
+      `this ${name} has ${indexCount(domain.length)}; 1 to ${maximumRank} are allowed`,
+      'Split it into fields of fewer indices.',
+    );
   }
   const body = closureOf(context, name, bodyArg, domain.length, usage);
   const outside = optionsArg ? outsideOf(context, optionsArg) : Number.NEGATIVE_INFINITY;
@@ -168,28 +197,50 @@ function elementNodes(node: ts.Node, count: number): ts.Node[] {
 
 function outsideOf(context: Context, { value, node }: Argument): number {
   const usage = 'Write { outside: 0 }, with a number.';
-  if (!hasKind(value, 'object')) context.fail(node, 'field-options', `the options of a field are an object, and this is ${describe(value)}`, usage);
+  if (!hasKind(value, 'object'))
+    context.fail(node, 'field-options', `the options of a field are an object, and this is ${describe(value)}`, usage);
   knownKeys(context, value, ['outside'], 'a field', node);
   const outside = value.get('outside');
   if (outside === undefined) return Number.NEGATIVE_INFINITY;
   if (typeof outside !== 'number' || Number.isNaN(outside)) {
-    context.fail(value.nodeOf('outside') ?? node, 'field-options', `outside must be a number known while the spec is read, and this is ${describe(outside)}`, usage);
+    context.fail(
+      value.nodeOf('outside') ?? node,
+      'field-options',
+      `outside must be a number known while the spec is read, and this is ${describe(outside)}`,
+      usage,
+    );
   }
   return outside;
 }
 
 /** Refuses keys that mean nothing, at the key. */
-export function knownKeys(context: Context, object: ObjectValue, known: readonly string[], what: string, node: ts.Node): void {
+export function knownKeys(
+  context: Context,
+  object: ObjectValue,
+  known: readonly string[],
+  what: string,
+  node: ts.Node,
+): void {
   for (const key of object.keys()) {
     if (known.includes(key)) continue;
     const place = object.nodeOf(key);
     const name = (place as { name?: ts.Node } | undefined)?.name;
-    context.fail(name ?? place ?? node, 'unknown-key', `${what} has no key ${key}`, didYouMean(key, known, `Its keys are ${listWords(known)}.`));
+    context.fail(
+      name ?? place ?? node,
+      'unknown-key',
+      `${what} has no key ${key}`,
+      didYouMean(key, known, `Its keys are ${listWords(known)}.`),
+    );
   }
 }
 
 /** One cell of an input or field. */
-export function callRead(context: Context, source: InputHandle | FieldHandle, args: readonly Argument[], node: ts.CallExpression): Value {
+export function callRead(
+  context: Context,
+  source: InputHandle | FieldHandle,
+  args: readonly Argument[],
+  node: ts.CallExpression,
+): Value {
   const dims = hasKind(source, 'input') ? source.dims : source.domain;
   const name = hasKind(source, 'input') ? source.name : context.nameOf(source);
   const sizes = `[${dims.map(printSize).join(', ')}]`;
@@ -213,7 +264,8 @@ const maximumRank = 4;
 
 function dimOf(context: Context, { value, node }: Argument): SizeExpr {
   const hint = "Write a size or an affine combination of sizes: 'T', 'U+1', '2*U+1'.";
-  if (typeof value !== 'string') return context.fail(node, 'bad-dim', `a dimension is a text, and this is ${describe(value)}`, hint);
+  if (typeof value !== 'string')
+    return context.fail(node, 'bad-dim', `a dimension is a text, and this is ${describe(value)}`, hint);
   try {
     return parseDim(value);
   } catch (error) {
@@ -226,16 +278,31 @@ function declareInput(context: Context, element: 'f32' | 'i32', args: readonly A
   const options = last && hasKind(last.value, 'object') ? last.value : undefined;
   const dims = (options ? args.slice(0, -1) : args).map((arg) => dimOf(context, arg));
   if (dims.length < 1 || dims.length > maximumRank) {
-    context.fail(node, 'bad-dim', `${element} has ${dims.length} dimensions; 1 to ${maximumRank} are allowed`, `Write ${element}('T', 'V').`);
+    context.fail(
+      node,
+      'bad-dim',
+      `${element} has ${dims.length} dimensions; 1 to ${maximumRank} are allowed`,
+      `Write ${element}('T', 'V').`,
+    );
   }
   if (!options) return { kind: 'input-form', element, dims, node };
   if (element === 'f32') {
-    context.fail(last!.node, 'unknown-key', 'f32 inputs have no options', "Only i32 inputs have: { not: 'name of a parameter' }.");
+    context.fail(
+      last!.node,
+      'unknown-key',
+      'f32 inputs have no options',
+      "Only i32 inputs have: { not: 'name of a parameter' }.",
+    );
   }
   knownKeys(context, options, ['not'], 'an i32 input', last!.node);
   const not = options.get('not');
   if (not !== undefined && typeof not !== 'string') {
-    context.fail(options.nodeOf('not')!, 'bad-option', `not names a parameter, and this is ${describe(not)}`, "Write { not: 'name of a parameter' }.");
+    context.fail(
+      options.nodeOf('not')!,
+      'bad-option',
+      `not names a parameter, and this is ${describe(not)}`,
+      "Write { not: 'name of a parameter' }.",
+    );
   }
   return {
     kind: 'input-form',
@@ -250,7 +317,12 @@ function declareLoss(context: Context, args: readonly Argument[], node: ts.Node)
   const usage = 'defineLoss({ name, inputs, ... }, ({ ... }) => { ... return { loss, gradients }; })';
   const [header, body] = takes(context, 'defineLoss', args, node, 2, 2, usage) as [Argument, Argument];
   if (!hasKind(header.value, 'object')) {
-    context.fail(header.node, 'argument-type', `the header of a loss is an object, and this is ${describe(header.value)}`, `Write ${usage}.`);
+    context.fail(
+      header.node,
+      'argument-type',
+      `the header of a loss is an object, and this is ${describe(header.value)}`,
+      `Write ${usage}.`,
+    );
   }
   return {
     kind: 'loss-form',

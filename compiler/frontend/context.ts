@@ -3,6 +3,7 @@ import type { ts } from 'ts-morph';
 import { GraphBuilder } from '../graph/build.js';
 import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
 import { originOf, specError } from './syntax.js';
+import { TS } from './typescript.js';
 import type { Closure, FieldHandle, Scope, Value } from './values.js';
 
 /** An argument and where it was written. */
@@ -27,7 +28,7 @@ export class NeedsInt extends Error {
 }
 
 /** Unrolling and inlining stop here: a spec this long is a mistake, and would take minutes to compile. */
-const maximumSteps = 2_000_000;
+const maximumSteps = 200_000;
 const maximumDepth = 200;
 
 export class Context {
@@ -59,7 +60,10 @@ export class Context {
       const { file, line, column } = originOf(at);
       return `\n  in ${name}, called at ${file}:${line}:${column}`;
     });
-    throw specError(code, node, message, hint + trail.join(''));
+    // Parentheses are not what is wrong.
+    let place = node;
+    while (TS.isParenthesizedExpression(place)) place = place.expression;
+    throw specError(code, place, message, hint + trail.join(''));
   }
 
   step(node: ts.Node): void {
@@ -113,7 +117,8 @@ export class Context {
     this.ranges.set(index.unique, { extent, reduction });
     return index;
   }
-  rangeOf = (index: IndexRef): { readonly extent: SizeExpr; readonly reduction: boolean } => this.ranges.get(index.unique)!;
+  rangeOf = (index: IndexRef): { readonly extent: SizeExpr; readonly reduction: boolean } =>
+    this.ranges.get(index.unique)!;
 
   /** Learns that an int lies in [0, size). A use as an index (`sure`) outweighs a comparison with one. */
   learnLimit(name: string, size: SizeExpr, sure: boolean): void {

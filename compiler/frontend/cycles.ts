@@ -19,7 +19,9 @@ export function readsOf(expr: Expr): ReadExpr[] {
 }
 
 export function checkCycles(context: Context, fields: readonly FieldDecl[], handles: readonly FieldHandle[]): void {
-  const byName = new Map(fields.map((field, i) => [field.name, { field, handle: handles[i]!, reads: readsOf(field.body) }]));
+  const byName = new Map(
+    fields.map((field, i) => [field.name, { field, handle: handles[i]!, reads: readsOf(field.body) }]),
+  );
   for (const { field, handle, reads } of byName.values()) {
     const own = reads.find(
       (read) => read.source === field.name && read.indices.every((index, axis) => index === field.axes[axis]),

@@ -1,10 +1,20 @@
 /** The header of a loss: inputs, lengths, parameters and statics, and what the body receives. */
 import type { ts } from 'ts-morph';
+import { usualLengths } from '../../dsl/define.js';
 import type { Graph, InputDecl, LengthDecl, ParamDecl } from '../graph/graph.js';
 import { knownKeys } from './builtins.js';
 import type { Context } from './context.js';
 import { didYouMean, listWords } from './suggest.js';
-import { describe, hasKind, isArray, type LossForm, type ObjectValue, scalar, staticObject, type Value } from './values.js';
+import {
+  describe,
+  hasKind,
+  isArray,
+  type LossForm,
+  type ObjectValue,
+  scalar,
+  staticObject,
+  type Value,
+} from './values.js';
 
 export interface Header {
   readonly name: string;
@@ -19,7 +29,6 @@ export interface Header {
 }
 
 const headerKeys = ['name', 'doc', 'inputs', 'lengths', 'params', 'statics'] as const;
-const defaultLengths: Readonly<Record<string, string>> = { T: 'actLens', U: 'labelLens' };
 const identifier = /^[A-Za-z_]\w*$/;
 
 /** Every kind of name of the header, with where it stands; two of one name would be confused in the body. */
@@ -28,18 +37,29 @@ class Names {
   constructor(private readonly context: Context) {}
   add(name: string, what: string, node: ts.Node): void {
     if (!identifier.test(name)) {
-      this.context.fail(node, 'bad-name', `'${name}' cannot be the name of ${what}`, 'Use letters, digits and underscores, and a letter first.');
+      this.context.fail(
+        node,
+        'bad-name',
+        `'${name}' cannot be the name of ${what}`,
+        'Use letters, digits and underscores, and a letter first.',
+      );
     }
     const other = this.seen.get(name);
     if (other !== undefined) {
-      this.context.fail(node, 'duplicate-name', `${name} is the name of ${other} and of ${what}`, 'Give one of the two another name.');
+      this.context.fail(
+        node,
+        'duplicate-name',
+        `${name} is the name of ${other} and of ${what}`,
+        'Give one of the two another name.',
+      );
     }
     this.seen.set(name, what);
     this.context.claim(name);
   }
 }
 
-export function readHeader(context: Context, loss: LossForm): Header {
+/** Reads the header; `given` replaces values of its statics. */
+export function readHeader(context: Context, loss: LossForm, given: Graph['statics']): Header {
   const { header, headerNode } = loss;
   const at = (object: ObjectValue, key: string): ts.Node => object.nodeOf(key) ?? headerNode;
   knownKeys(context, header, headerKeys, 'the header', headerNode);
@@ -53,11 +73,22 @@ export function readHeader(context: Context, loss: LossForm): Header {
     );
   }
   const doc = header.get('doc') ?? '';
-  if (typeof doc !== 'string') context.fail(at(header, 'doc'), 'bad-option', `doc is a text, and this is ${describe(doc)}`, "Write doc: 'what this loss is, in one line'.");
+  if (typeof doc !== 'string')
+    context.fail(
+      at(header, 'doc'),
+      'bad-option',
+      `doc is a text, and this is ${describe(doc)}`,
+      "Write doc: 'what this loss is, in one line'.",
+    );
   const section = (key: 'inputs' | 'lengths' | 'params' | 'statics'): ObjectValue | undefined => {
     const value = header.get(key);
     if (value === undefined || hasKind(value, 'object')) return value;
-    return context.fail(at(header, key), 'bad-option', `${key} is an object, and this is ${describe(value)}`, `Write ${key}: { name: ... }.`);
+    return context.fail(
+      at(header, key),
+      'bad-option',
+      `${key} is an object, and this is ${describe(value)}`,
+      `Write ${key}: { name: ... }.`,
+    );
   };
 
   const names = new Names(context);
@@ -86,7 +117,7 @@ export function readHeader(context: Context, loss: LossForm): Header {
     return { name: input, element, dims, ...(not ? { not: not.name } : {}) };
   });
   for (const param of params) environment.set(param.name, scalar(context.builder.param(param.name, param.type)));
-  const statics = readStatics(context, section('statics'), names, headerNode);
+  const statics = replaceStatics(readStatics(context, section('statics'), names, headerNode), given);
   for (const [key, value] of Object.entries(statics)) environment.set(key, value);
   return { name, doc, inputs, lengths, params, statics, environment: staticObject('the loss', environment) };
 }
@@ -98,7 +129,12 @@ function readInputs(context: Context, section: ObjectValue | undefined, headerNo
     const form = section!.get(name)!;
     const node = section!.nodeOf(name) ?? headerNode;
     if (!hasKind(form, 'input-form')) {
-      context.fail(node, 'bad-option', `the input ${name} is declared by ${describe(form)}`, "Declare it by f32('T', 'V') or i32('U').");
+      context.fail(
+        node,
+        'bad-option',
+        `the input ${name} is declared by ${describe(form)}`,
+        "Declare it by f32('T', 'V') or i32('U').",
+      );
     }
     names.add(name, 'an input', node);
     forms.set(name, form);
@@ -115,7 +151,7 @@ function readLengths(
   headerNode: ts.Node,
 ): LengthDecl[] {
   if (!section) {
-    const used = Object.entries(defaultLengths).filter(([size]) => sizes.has(size));
+    const used = Object.entries(usualLengths).filter(([size]) => sizes.has(size));
     for (const [size, argument] of used) names.add(argument, `the lengths of ${size}`, headerNode);
     return used.map(([size, argument]) => ({ size, argument }));
   }
@@ -123,17 +159,32 @@ function readLengths(
     const argument = section.get(size)!;
     const node = section.nodeOf(size) ?? headerNode;
     if (!sizes.has(size)) {
-      context.fail(node, 'bad-length', `no input has the size ${size}`, didYouMean(size, sizes.keys(), `The sizes are ${listWords([...sizes.keys()])}.`));
+      context.fail(
+        node,
+        'bad-length',
+        `no input has the size ${size}`,
+        didYouMean(size, sizes.keys(), `The sizes are ${listWords([...sizes.keys()])}.`),
+      );
     }
     if (typeof argument !== 'string') {
-      context.fail(node, 'bad-length', `the lengths of ${size} are named by a text, and this is ${describe(argument)}`, `Write ${size}: 'nameOfTheArgument'.`);
+      context.fail(
+        node,
+        'bad-length',
+        `the lengths of ${size} are named by a text, and this is ${describe(argument)}`,
+        `Write ${size}: 'nameOfTheArgument'.`,
+      );
     }
     names.add(argument, `the lengths of ${size}`, node);
     return { size, argument };
   });
 }
 
-function readParams(context: Context, section: ObjectValue | undefined, names: Names, headerNode: ts.Node): ParamDecl[] {
+function readParams(
+  context: Context,
+  section: ObjectValue | undefined,
+  names: Names,
+  headerNode: ts.Node,
+): ParamDecl[] {
   return (section?.keys() ?? []).map((name) => {
     const value = section!.get(name)!;
     const node = section!.nodeOf(name) ?? headerNode;
@@ -152,19 +203,38 @@ function readParams(context: Context, section: ObjectValue | undefined, names: N
 }
 
 /** `not: 'x'` compares an int input with a parameter, so that is an int. */
-function checkNot(context: Context, not: { readonly name: string; readonly node: ts.Node }, params: readonly ParamDecl[]): void {
+function checkNot(
+  context: Context,
+  not: { readonly name: string; readonly node: ts.Node },
+  params: readonly ParamDecl[],
+): void {
   const param = params.find(({ name }) => name === not.name);
   if (!param) {
     const known = params.map(({ name }) => name);
-    context.fail(not.node, 'unknown-name', `not: '${not.name}' names no parameter`, didYouMean(not.name, known, `The parameters are ${listWords(known)}.`));
+    context.fail(
+      not.node,
+      'unknown-name',
+      `not: '${not.name}' names no parameter`,
+      didYouMean(not.name, known, `The parameters are ${listWords(known)}.`),
+    );
   }
   if (!Number.isInteger(param.default)) {
-    context.fail(not.node, 'param-default', `not: '${not.name}' names a parameter whose default ${param.default} is not an integer`, 'Give it an integer default.');
+    context.fail(
+      not.node,
+      'param-default',
+      `not: '${not.name}' names a parameter whose default ${param.default} is not an integer`,
+      'Give it an integer default.',
+    );
   }
   if (param.type === 'real') context.demandInts([param.name]);
 }
 
-function readStatics(context: Context, section: ObjectValue | undefined, names: Names, headerNode: ts.Node): Graph['statics'] {
+function readStatics(
+  context: Context,
+  section: ObjectValue | undefined,
+  names: Names,
+  headerNode: ts.Node,
+): Graph['statics'] {
   const statics: Record<string, number | readonly number[]> = {};
   for (const name of section?.keys() ?? []) {
     const value = section!.get(name)!;
@@ -172,10 +242,32 @@ function readStatics(context: Context, section: ObjectValue | undefined, names: 
     const isNumber = (item: Value): item is number => typeof item === 'number' && Number.isFinite(item);
     const good = isNumber(value) || (isArray(value) && value.every(isNumber));
     if (!good) {
-      context.fail(node, 'static-value', `the static ${name} must be a finite number or an array of such, and this is ${describe(value)}`, `Write ${name}: 2 or ${name}: [1, 2].`);
+      context.fail(
+        node,
+        'static-value',
+        `the static ${name} must be a finite number or an array of such, and this is ${describe(value)}`,
+        `Write ${name}: 2 or ${name}: [1, 2].`,
+      );
     }
     names.add(name, 'a static', node);
     statics[name] = value as number | readonly number[];
   }
   return statics;
+}
+
+function replaceStatics(declared: Graph['statics'], given: Graph['statics']): Graph['statics'] {
+  for (const [name, value] of Object.entries(given)) {
+    const known = declared[name];
+    if (known === undefined) {
+      throw new RangeError(
+        `statics: the spec declares no static ${name}; it declares ${listWords(Object.keys(declared))}`,
+      );
+    }
+    const values = Array.isArray(value) ? value : [value];
+    if (Array.isArray(known) !== Array.isArray(value) || !values.every(Number.isFinite)) {
+      const kind = Array.isArray(known) ? 'an array of finite numbers' : 'a finite number';
+      throw new RangeError(`statics: ${name} is ${JSON.stringify(value)}; it must be ${kind}`);
+    }
+  }
+  return { ...declared, ...given };
 }

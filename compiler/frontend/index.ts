@@ -21,20 +21,26 @@ export interface SpecReading {
   readonly files: { path: string; text: string }[];
 }
 
+export interface ReadOptions {
+  /** Values of the spec's statics that replace the ones in its header: the graph is specialised for them. */
+  readonly statics?: Graph['statics'];
+}
+
 /**
  * Reads a spec and everything it imports.
  * @param file Path of a TypeScript file whose default export is `defineLoss(...)`; relative to the working directory.
  * @throws SpecError at the first mistake, with file, line, column, a code frame and a hint.
+ * @throws RangeError for statics that the spec does not declare, or of another kind than it declares.
  * @throws Error of node:fs when the file cannot be read.
  */
-export function readSpec(file: string): SpecReading {
+export function readSpec(file: string, options: ReadOptions = {}): SpecReading {
   const path = realpathSync(resolve(file));
   const sources = new Sources();
   checkTopLevel(sources.load(path));
   const intParams = new Set<string>();
   for (;;) {
     try {
-      return { graph: readOnce(path, sources, intParams), files: sources.list() };
+      return { graph: readOnce(path, sources, intParams, options), files: sources.list() };
     } catch (error) {
       if (!(error instanceof NeedsInt)) throw error;
       // A use found a parameter to be an int. Reading again costs a millisecond or two; each round adds one at least.
@@ -43,7 +49,7 @@ export function readSpec(file: string): SpecReading {
   }
 }
 
-function readOnce(path: string, sources: Sources, intParams: ReadonlySet<string>): Graph {
+function readOnce(path: string, sources: Sources, intParams: ReadonlySet<string>, options: ReadOptions): Graph {
   const context: Context = new Context(intParams);
   const reader = new Evaluator(context, new Modules(sources));
   const { value: loss, node } = reader.defaultExport(path);
@@ -55,7 +61,7 @@ function readOnce(path: string, sources: Sources, intParams: ReadonlySet<string>
       'End the spec with: export default defineLoss({ name, inputs }, ({ ... }) => { ... });',
     );
   }
-  const header = readHeader(context, loss);
+  const header = readHeader(context, loss, options.statics ?? {});
   const result = reader.apply(loss.body, [{ value: header.environment, node: loss.bodyNode }], loss.bodyNode, true);
   const outputs = readOutputs(context, header, result, loss.bodyNode);
 

@@ -52,7 +52,9 @@ function walk(expr: Expr): Linear {
       if (expr.name !== 'mul') throw new NotLinear(expr);
       const [left, right] = [walk(a!), walk(b!)];
       if (left.terms.size > 0 && right.terms.size > 0) throw new NotLinear(expr);
-      return left.terms.size > 0 ? combine(constantOf(0), left, right.constant) : combine(constantOf(0), right, left.constant);
+      return left.terms.size > 0
+        ? combine(constantOf(0), left, right.constant)
+        : combine(constantOf(0), right, left.constant);
     }
     default:
       throw new NotLinear(expr);
@@ -73,7 +75,9 @@ export function linear(expr: Expr): Linear | { readonly part: Expr } {
 export function wouldBeInt(context: Context, expr: Expr): string[] | undefined {
   const form = linear(expr);
   if ('part' in form) return undefined;
-  const params = [...form.terms.keys()].flatMap((atom) => (atom.op === 'param' && atom.type === 'real' ? [atom.name] : []));
+  const params = [...form.terms.keys()].flatMap((atom) =>
+    atom.op === 'param' && atom.type === 'real' ? [atom.name] : [],
+  );
   return params.every((name) => Number.isInteger(context.paramDefaults.get(name))) ? params : undefined;
 }
 
@@ -139,7 +143,7 @@ export function asIndex(context: Context, { value, node }: Argument, axis: Axis)
   }
   const form = linear(expr);
   const allowed =
-    'An index may be affine in index variables, sizes and int parameters (2 * t + 1), or one i32 read plus such (labels(u) + 1).';
+    'An index may be affine in index variables, sizes and int parameters (2 * t + 1), or one i32 read plus such (chosen(u) + 1).';
   if ('part' in form) {
     const place = context.placeWithin(form.part, node);
     context.fail(place, 'non-affine-index', `${what} is not affine: ${place.getText()}`, allowed);
@@ -150,7 +154,9 @@ export function asIndex(context: Context, { value, node }: Argument, axis: Axis)
     context.fail(
       place,
       'non-affine-index',
-      gathers.length > 1 ? `${what} adds up ${gathers.length} gathers: ${place.getText()}` : `${what} scales a gather: ${place.getText()}`,
+      gathers.length > 1
+        ? `${what} adds up ${gathers.length} gathers: ${place.getText()}`
+        : `${what} scales a gather: ${place.getText()}`,
       allowed,
     );
   }

@@ -1,7 +1,8 @@
 /** Modules of one spec: the names each declares, and what importing one of its exports means. */
-import { ts } from 'ts-morph';
-import { boundNames, resolveImport, type Sources, specError } from './syntax.js';
+import type { ts } from 'ts-morph';
 import { didYouMean, listWords } from './suggest.js';
+import { boundNames, resolveImport, type Sources, specError } from './syntax.js';
+import { TS } from './typescript.js';
 import { Scope } from './values.js';
 
 /** Where an export's value comes from. */
@@ -9,6 +10,12 @@ type Export =
   | { readonly kind: 'local'; readonly name: string }
   | { readonly kind: 'expression'; readonly node: ts.Expression }
   | { readonly kind: 'from'; readonly node: ts.Node; readonly specifier: string; readonly name: string };
+
+/** What an import leads to: an export of a file, a word of the vocabulary, or all of a module. */
+export type Found =
+  | { readonly module: Module; readonly found: Exclude<Export, { kind: 'from' }> }
+  | { readonly word: string }
+  | { readonly namespace: string; readonly node: ts.Node };
 
 export interface Module {
   readonly file: ts.SourceFile;
@@ -18,18 +25,18 @@ export interface Module {
   readonly stars: readonly { readonly specifier: string; readonly node: ts.Node }[];
 }
 
-const isExported = (node: ts.Statement, kind = ts.SyntaxKind.ExportKeyword): boolean =>
-  ts.canHaveModifiers(node) && (ts.getModifiers(node) ?? []).some((modifier) => modifier.kind === kind);
+const isExported = (node: ts.Statement, kind = TS.SyntaxKind.ExportKeyword): boolean =>
+  TS.canHaveModifiers(node) && (TS.getModifiers(node) ?? []).some((modifier) => modifier.kind === kind);
 
 const isDeclareOnly = (node: ts.Statement): boolean =>
-  ts.isInterfaceDeclaration(node) || ts.isTypeAliasDeclaration(node) || isExported(node, ts.SyntaxKind.DeclareKeyword);
+  TS.isInterfaceDeclaration(node) || TS.isTypeAliasDeclaration(node) || isExported(node, TS.SyntaxKind.DeclareKeyword);
 
-const specifierOf = (node: ts.Expression): string => (ts.isStringLiteralLike(node) ? node.text : '');
+const specifierOf = (node: ts.Expression): string => (TS.isStringLiteralLike(node) ? node.text : '');
 
 /** 'let' or 'var' of a declaration list that is not const; undefined for const. */
 export function mutableKeyword(list: ts.VariableDeclarationList): string | undefined {
-  if (list.flags & ts.NodeFlags.Const) return undefined;
-  return list.flags & ts.NodeFlags.Let ? 'let' : 'var';
+  if (list.flags & TS.NodeFlags.Const) return undefined;
+  return list.flags & TS.NodeFlags.Let ? 'let' : 'var';
 }
 
 export class Modules {
@@ -72,25 +79,18 @@ export class Modules {
     }
   }
 
-  /** Finds an export, through re-exports. The vocabulary is answered by its name. */
-  find(
-    specifier: string,
-    name: string,
-    node: ts.Node,
-  ): { module: Module; found: Exclude<Export, { kind: 'from' }> } | { word: string } | undefined {
+  /** Finds an export, through re-exports. */
+  find(specifier: string, name: string, node: ts.Node): Found | undefined {
     const module = this.follow(specifier, node);
     return module === 'vocabulary' ? { word: name } : this.findIn(module, name, new Set());
   }
 
-  findIn(
-    module: Module,
-    name: string,
-    visited: Set<Module>,
-  ): { module: Module; found: Exclude<Export, { kind: 'from' }> } | { word: string } | undefined {
+  findIn(module: Module, name: string, visited: Set<Module>): Found | undefined {
     if (visited.has(module)) return undefined;
     visited.add(module);
     const own = module.exports.get(name);
     if (own?.kind === 'from') {
+      if (own.name === '*') return { namespace: own.specifier, node: own.node };
       const next = this.follow(own.specifier, own.node);
       return next === 'vocabulary' ? { word: own.name } : this.findIn(next, own.name, visited);
     }
@@ -129,13 +129,18 @@ function readModule(file: ts.SourceFile): Module {
   const stars: { specifier: string; node: ts.Node }[] = [];
   const declare = (name: string, node: ts.Node, add: () => void): void => {
     if (scope.bindings.has(name)) {
-      throw specError('duplicate-name', node, `${name} is declared twice in this file`, 'Give one of the two another name.');
+      throw specError(
+        'duplicate-name',
+        node,
+        `${name} is declared twice in this file`,
+        'Give one of the two another name.',
+      );
     }
     add();
   };
   for (const statement of file.statements) {
-    if (isDeclareOnly(statement) || ts.isEmptyStatement(statement)) continue;
-    if (ts.isImportDeclaration(statement)) {
+    if (isDeclareOnly(statement) || TS.isEmptyStatement(statement)) continue;
+    if (TS.isImportDeclaration(statement)) {
       const clause = statement.importClause;
       if (!clause || clause.isTypeOnly) continue;
       const specifier = specifierOf(statement.moduleSpecifier);
@@ -143,13 +148,13 @@ function readModule(file: ts.SourceFile): Module {
         declare(local, node, () => scope.bindings.set(local, { state: 'import', node, specifier, name }));
       if (clause.name) add(clause.name.text, 'default', clause.name);
       const bindings = clause.namedBindings;
-      if (bindings && ts.isNamespaceImport(bindings)) add(bindings.name.text, '*', bindings.name);
-      if (bindings && ts.isNamedImports(bindings)) {
+      if (bindings && TS.isNamespaceImport(bindings)) add(bindings.name.text, '*', bindings.name);
+      if (bindings && TS.isNamedImports(bindings)) {
         for (const element of bindings.elements) {
           if (!element.isTypeOnly) add(element.name.text, (element.propertyName ?? element.name).text, element);
         }
       }
-    } else if (ts.isVariableStatement(statement)) {
+    } else if (TS.isVariableStatement(statement)) {
       const keyword = mutableKeyword(statement.declarationList);
       for (const declaration of statement.declarationList.declarations) {
         for (const name of boundNames(declaration.name)) {
@@ -159,21 +164,21 @@ function readModule(file: ts.SourceFile): Module {
           if (isExported(statement)) exports.set(name.text, { kind: 'local', name: name.text });
         }
       }
-    } else if (ts.isFunctionDeclaration(statement)) {
+    } else if (TS.isFunctionDeclaration(statement)) {
       if (statement.name && statement.body) {
         const name = statement.name.text;
         declare(name, statement.name, () => scope.bind(name, { kind: 'closure', node: statement, scope, name }));
         if (isExported(statement)) {
-          const isDefault = isExported(statement, ts.SyntaxKind.DefaultKeyword);
+          const isDefault = isExported(statement, TS.SyntaxKind.DefaultKeyword);
           exports.set(isDefault ? 'default' : name, { kind: 'local', name });
         }
       }
-    } else if (ts.isExportAssignment(statement)) {
+    } else if (TS.isExportAssignment(statement)) {
       exports.set('default', { kind: 'expression', node: statement.expression });
-    } else if (ts.isExportDeclaration(statement)) {
+    } else if (TS.isExportDeclaration(statement)) {
       readExport(statement, exports, stars);
-    } else if (ts.isClassDeclaration(statement) || ts.isEnumDeclaration(statement)) {
-      const what = ts.isEnumDeclaration(statement) ? 'an enum' : 'a class';
+    } else if (TS.isClassDeclaration(statement) || TS.isEnumDeclaration(statement)) {
+      const what = TS.isEnumDeclaration(statement) ? 'an enum' : 'a class';
       if (statement.name) scope.bindings.set(statement.name.text, { state: 'unsupported', what });
     }
   }
@@ -190,7 +195,7 @@ function readExport(
   const clause = statement.exportClause;
   if (!clause) {
     if (specifier !== undefined) stars.push({ specifier, node: statement.moduleSpecifier! });
-  } else if (ts.isNamespaceExport(clause)) {
+  } else if (TS.isNamespaceExport(clause)) {
     exports.set(clause.name.text, { kind: 'from', node: clause, specifier: specifier ?? '', name: '*' });
   } else {
     for (const element of clause.elements) {
@@ -207,16 +212,16 @@ function readExport(
 /** A spec's own top level holds declarations and its default export; anything else would be a program, not data. */
 export function checkTopLevel(file: ts.SourceFile): void {
   for (const statement of file.statements) {
-    const isDirective = ts.isExpressionStatement(statement) && ts.isStringLiteral(statement.expression);
+    const isDirective = TS.isExpressionStatement(statement) && TS.isStringLiteral(statement.expression);
     const isData =
       isDirective ||
       isDeclareOnly(statement) ||
-      ts.isImportDeclaration(statement) ||
-      ts.isVariableStatement(statement) ||
-      ts.isFunctionDeclaration(statement) ||
-      ts.isExportAssignment(statement) ||
-      ts.isExportDeclaration(statement) ||
-      ts.isEmptyStatement(statement);
+      TS.isImportDeclaration(statement) ||
+      TS.isVariableStatement(statement) ||
+      TS.isFunctionDeclaration(statement) ||
+      TS.isExportAssignment(statement) ||
+      TS.isExportDeclaration(statement) ||
+      TS.isEmptyStatement(statement);
     if (isData) continue;
     throw specError(
       'unsupported-statement',

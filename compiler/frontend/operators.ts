@@ -3,11 +3,13 @@ import type { ts } from 'ts-morph';
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp, Expr } from '../graph/graph.js';
 import type { Argument, Context } from './context.js';
+import { TS } from './typescript.js';
 import { describe, hasKind, indexCount, scalar, type Value } from './values.js';
 import { primitiveOf } from './vocabulary.js';
 
 /** A number or an int/real expression; anything else is the author's mistake. */
-export function numeric(context: Context, value: Value, node: ts.Node, role = 'this'): number | Expr {
+export function numeric(context: Context, value: Value, written: ts.Node, role = 'this'): number | Expr {
+  const node = TS.isParenthesizedExpression(written) ? written.expression : written;
   if (typeof value === 'number') return value;
   if (typeof value === 'boolean' || (hasKind(value, 'scalar') && value.expr.type === 'bool')) {
     context.fail(
@@ -37,7 +39,8 @@ export function numeric(context: Context, value: Value, node: ts.Node, role = 't
   );
 }
 
-const isIntLike = (value: number | Expr): boolean => (typeof value === 'number' ? Number.isInteger(value) : value.type === 'int');
+const isIntLike = (value: number | Expr): boolean =>
+  typeof value === 'number' ? Number.isInteger(value) : value.type === 'int';
 
 /** As a real expression; ints are converted. */
 export function asReal(context: Context, { value, node }: Argument): Expr {
@@ -78,14 +81,26 @@ export interface IntRules {
 }
 
 /** a === b, a < b, ... A parameter compared with an int is an int. */
-export function compareValues(context: Context, rules: IntRules, op: CompareOp, left: Argument, right: Argument): Value {
+export function compareValues(
+  context: Context,
+  rules: IntRules,
+  op: CompareOp,
+  left: Argument,
+  right: Argument,
+): Value {
   if (typeof left.value === 'boolean' || typeof right.value === 'boolean') {
     const other = typeof left.value === 'boolean' ? right : left;
     if (typeof left.value === 'boolean' && typeof right.value === 'boolean' && (op === 'eq' || op === 'ne')) {
       return (left.value === right.value) === (op === 'eq');
     }
-    const text = other.node.getText();
-    context.fail(other.node, 'boolean-as-number', `${text} is compared with true or false`, `Use the condition itself: ${text}, or !(${text}).`);
+    const inner = TS.isParenthesizedExpression(other.node) ? other.node.expression : other.node;
+    const text = inner.getText();
+    context.fail(
+      inner,
+      'boolean-as-number',
+      `${text} is compared with true or false`,
+      `Use the condition itself: ${text}, or !(${text}).`,
+    );
   }
   const [a, b] = [numeric(context, left.value, left.node), numeric(context, right.value, right.node)];
   if (typeof a === 'number' && typeof b === 'number') return comparisons[op](a, b);

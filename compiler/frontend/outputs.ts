@@ -11,9 +11,19 @@ import { describe, hasKind, indexCount, type ObjectValue, type Value } from './v
 
 const usage = 'End the body with: return { loss, gradients: { acts: grad } };';
 
-export function readOutputs(context: Context, header: Header, value: Value, bodyNode: ts.Node): Pick<Graph, 'loss' | 'gradients'> {
+export function readOutputs(
+  context: Context,
+  header: Header,
+  value: Value,
+  bodyNode: ts.Node,
+): Pick<Graph, 'loss' | 'gradients'> {
   if (!hasKind(value, 'object') || value.what !== 'an object') {
-    context.fail(bodyNode, 'missing-loss', `the body of a loss returns { loss, gradients }, and this returns ${describe(value)}`, usage);
+    context.fail(
+      bodyNode,
+      'missing-loss',
+      `the body of a loss returns { loss, gradients }, and this returns ${describe(value)}`,
+      usage,
+    );
   }
   const place = (key: string): ts.Node => value.nodeOf(key) ?? bodyNode;
   // The object literal, if there is one, is a better place than the whole body.
@@ -23,12 +33,25 @@ export function readOutputs(context: Context, header: Header, value: Value, body
   if (loss === undefined) context.fail(whole, 'missing-loss', 'the body returns no loss', usage);
   const gradients = value.get('gradients');
   if (gradients === undefined) {
-    context.fail(whole, 'missing-gradient', 'the body returns no gradients', `${usage} A loss without gradients says so: gradients: {}.`);
+    context.fail(
+      whole,
+      'missing-gradient',
+      'the body returns no gradients',
+      `${usage} A loss without gradients says so: gradients: {}.`,
+    );
   }
   if (!hasKind(gradients, 'object')) {
-    context.fail(place('gradients'), 'missing-gradient', `gradients is an object by input, and this is ${describe(gradients)}`, usage);
+    context.fail(
+      place('gradients'),
+      'missing-gradient',
+      `gradients is an object by input, and this is ${describe(gradients)}`,
+      usage,
+    );
   }
-  return { loss: lossOf(context, loss, valueNode(place('loss'))), gradients: gradientsOf(context, header, gradients, bodyNode) };
+  return {
+    loss: lossOf(context, loss, valueNode(place('loss'))),
+    gradients: gradientsOf(context, header, gradients, bodyNode),
+  };
 }
 
 /** The value of `key: value`, or the key itself in a shorthand. */
@@ -46,7 +69,13 @@ function lossOf(context: Context, value: Value, node: ts.Node): Expr {
     );
   }
   const isNumber = typeof value === 'number' || (hasKind(value, 'scalar') && value.expr.type !== 'bool');
-  if (!isNumber) context.fail(node, 'loss-type', `the loss is ${describe(value)}, not a real number`, 'The loss is one real number, e.g. -beta(0, 0).');
+  if (!isNumber)
+    context.fail(
+      node,
+      'loss-type',
+      `the loss is ${describe(value)}, not a real number`,
+      'The loss is one real number, e.g. -beta(0, 0).',
+    );
   return asReal(context, { value, node });
 }
 
@@ -58,18 +87,34 @@ function gradientsOf(context: Context, header: Header, object: ObjectValue, body
     const key = (property as { name?: ts.Node }).name ?? property;
     const input = header.inputs.find((decl) => decl.name === name);
     if (!input) {
-      context.fail(key, 'gradient-input', `there is no input ${name} to have a gradient`, didYouMean(name, reals, `The f32 inputs are ${listWords(reals)}.`));
+      context.fail(
+        key,
+        'gradient-input',
+        `there is no input ${name} to have a gradient`,
+        didYouMean(name, reals, `The f32 inputs are ${listWords(reals)}.`),
+      );
     }
     if (input.element === 'i32') {
-      context.fail(key, 'gradient-input', `${name} is an int input, so it has no gradient`, `Gradients belong to f32 inputs: ${listWords(reals)}.`);
+      context.fail(
+        key,
+        'gradient-input',
+        `${name} is an int input, so it has no gradient`,
+        `Gradients belong to f32 inputs: ${listWords(reals)}.`,
+      );
     }
     const value = object.get(name)!;
     const node = valueNode(property);
     const dims = `[${input.dims.map(printSize).join(', ')}]`;
     if (!hasKind(value, 'field')) {
-      context.fail(node, 'gradient-field', `the gradient of ${name} must be a field, and this is ${describe(value)}`, `Define it by field(${dims}, (...) => ...) and give the field's name here.`);
+      context.fail(
+        node,
+        'gradient-field',
+        `the gradient of ${name} must be a field, and this is ${describe(value)}`,
+        `Define it by field(${dims}, (...) => ...) and give the field's name here.`,
+      );
     }
-    const same = value.domain.length === input.dims.length && value.domain.every((dim, i) => sameSize(dim, input.dims[i]!));
+    const same =
+      value.domain.length === input.dims.length && value.domain.every((dim, i) => sameSize(dim, input.dims[i]!));
     if (!same) {
       context.fail(
         node,

@@ -6,9 +6,10 @@
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ts } from 'ts-morph';
+import type { ts } from 'ts-morph';
 import type { Origin } from '../graph/graph.js';
 import { SpecError } from '../source.js';
+import { TS } from './typescript.js';
 
 /** As messages show it: relative to the working directory when inside it, with forward slashes. */
 export function displayPath(path: string): string {
@@ -34,6 +35,37 @@ export function specError(code: string, node: ts.Node, message: string, hint: st
   return new SpecError({ code, origin: originOf(node), text: node.getSourceFile().text, message, hint });
 }
 
+/** What TypeScript's parser lets pass and its checker, which does not run here, would refuse. */
+function checkGrammar(node: ts.Node): void {
+  const hint = 'This is not TypeScript yet: correct the syntax here.';
+  if (TS.isVariableDeclarationList(node)) {
+    if (node.declarations.hasTrailingComma || node.declarations.length === 0) {
+      throw specError('syntax', node.declarations.at(-1) ?? node, 'the declaration after the comma is missing', hint);
+    }
+    const isConst = (node.flags & TS.NodeFlags.Const) !== 0;
+    const isAmbient =
+      TS.isVariableStatement(node.parent) &&
+      node.parent.modifiers?.some(({ kind }) => kind === TS.SyntaxKind.DeclareKeyword);
+    const empty = node.declarations.find(({ initializer }) => initializer === undefined);
+    if (isConst && !isAmbient && empty && TS.isVariableStatement(node.parent)) {
+      throw specError(
+        'syntax',
+        empty,
+        `the const ${empty.name.getText()} has no value`,
+        'Give it one: const name = ...;',
+      );
+    }
+  }
+  if (TS.isArrowFunction(node)) {
+    const file = node.getSourceFile();
+    const arrow = node.equalsGreaterThanToken;
+    if (file.text.slice(arrow.pos, arrow.getStart(file)).includes('\n')) {
+      throw specError('syntax', arrow, '=> is on a line of its own', 'Write it on the line of the parameters.');
+    }
+  }
+  TS.forEachChild(node, checkGrammar);
+}
+
 /** Parsed files by absolute path: each file is read once, however often the equations are evaluated. */
 export class Sources {
   private readonly files = new Map<string, ts.SourceFile>();
@@ -46,7 +78,7 @@ export class Sources {
     const known = this.files.get(path);
     if (known) return known;
     const text = readFileSync(path, 'utf8');
-    const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+    const file = TS.createSourceFile(path, text, TS.ScriptTarget.ES2022, true);
     // Not in the public types, but the only way to a parser's errors without creating a program.
     const [first] = (file as unknown as { parseDiagnostics?: ts.DiagnosticWithLocation[] }).parseDiagnostics ?? [];
     if (first) {
@@ -55,10 +87,11 @@ export class Sources {
         code: 'syntax',
         origin: { file: displayPath(path), line: line + 1, column: character + 1, length: Math.max(1, first.length) },
         text,
-        message: ts.flattenDiagnosticMessageText(first.messageText, ' ').replace(/\.$/, ''),
+        message: TS.flattenDiagnosticMessageText(first.messageText, ' ').replace(/\.$/, ''),
         hint: 'This is not TypeScript yet: correct the syntax here, or just before.',
       });
     }
+    checkGrammar(file);
     this.files.set(path, file);
     return file;
   }
@@ -79,7 +112,11 @@ const packageRoot = (() => {
 const real = (path: string): string => (existsSync(path) ? realpathSync(path) : path);
 
 /** What an import specifier means, seen from a file. */
-export type Resolution = { kind: 'vocabulary' } | { kind: 'file'; path: string } | { kind: 'package' } | { kind: 'missing' };
+export type Resolution =
+  | { kind: 'vocabulary' }
+  | { kind: 'file'; path: string }
+  | { kind: 'package' }
+  | { kind: 'missing' };
 
 /** './x.js' means x.ts, as in TypeScript; folders mean their index file. */
 export function resolveImport(specifier: string, from: string): Resolution {
@@ -103,6 +140,6 @@ export function resolveImport(specifier: string, from: string): Resolution {
 
 /** Names bound by an identifier or a destructuring pattern, each with the node that binds it. */
 export function boundNames(name: ts.BindingName): ts.Identifier[] {
-  if (ts.isIdentifier(name)) return [name];
-  return name.elements.flatMap((element) => (ts.isOmittedExpression(element) ? [] : boundNames(element.name)));
+  if (TS.isIdentifier(name)) return [name];
+  return name.elements.flatMap((element) => (TS.isOmittedExpression(element) ? [] : boundNames(element.name)));
 }

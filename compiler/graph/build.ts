@@ -55,7 +55,8 @@ export class GraphBuilder {
   }
 
   size = (name: string): Expr => this.intern(`size ${name}`, { op: 'size', type: 'int', name });
-  param = (name: string, type: 'real' | 'int'): Expr => this.intern(`param ${type} ${name}`, { op: 'param', type, name });
+  param = (name: string, type: 'real' | 'int'): Expr =>
+    this.intern(`param ${type} ${name}`, { op: 'param', type, name });
 
   /** A fresh index variable: never equal to another one, even of the same name. */
   index(name: string): IndexRef {
@@ -70,7 +71,8 @@ export class GraphBuilder {
 
   prim(name: PrimitiveName, ...args: Expr[]): Expr {
     const row = primitives[name];
-    if (args.length !== row.arity) throw new CompilerBug('graph', `${name} takes ${row.arity} operands, got ${args.length}`);
+    if (args.length !== row.arity)
+      throw new CompilerBug('graph', `${name} takes ${row.arity} operands, got ${args.length}`);
     const type = args[0]!.type;
     for (const arg of args) this.expect(arg, type === 'int' ? 'int' : 'real', `operand of ${name}`);
     if (type === 'int') {
@@ -95,7 +97,8 @@ export class GraphBuilder {
   }
 
   compare(op: CompareOp, a: Expr, b: Expr): Expr {
-    if (a.type !== b.type || a.type === 'bool') throw new CompilerBug('graph', `compare ${op} of ${a.type} and ${b.type}`);
+    if (a.type !== b.type || a.type === 'bool')
+      throw new CompilerBug('graph', `compare ${op} of ${a.type} and ${b.type}`);
     if (a.op === 'const' && b.op === 'const') return this.bool(compareInts[op](a.value, b.value));
     return this.intern(`compare ${op} ${ids([a, b])}`, { op: 'compare', type: 'bool', compare: op, args: [a, b] });
   }

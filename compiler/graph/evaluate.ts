@@ -168,7 +168,8 @@ class Machine {
       for (let i = 0; i < this.needs.length; i += 2) {
         const [needed, at] = [this.needs[i] as FieldCells, this.needs[i + 1] as number];
         // A waiting cell lies below on the stack: it needs this one, and this one needs it.
-        if (needed.states[at] === State.Waiting) throw new Error(`evaluateGraph: ${place(needed, at)} depends on itself`);
+        if (needed.states[at] === State.Waiting)
+          throw new Error(`evaluateGraph: ${place(needed, at)} depends on itself`);
         stack.push(needed, at);
       }
     }
@@ -204,7 +205,10 @@ class Machine {
         return () => indices[slot]!;
       }
       case 'read':
-        return this.compileRead(expr.source, expr.indices.map((index) => this.code(index)));
+        return this.compileRead(
+          expr.source,
+          expr.indices.map((index) => this.code(index)),
+        );
       case 'prim': {
         const { f64 } = primitives[expr.name];
         const [a, b] = expr.args.map((arg) => this.code(arg)) as [Code, Code?];

@@ -123,7 +123,7 @@ export interface InputDecl {
   readonly dims: readonly SizeExpr[];
   /** For 'i32': values must lie in [0, below), found from how the spec uses them as indices, or declared. */
   readonly below?: SizeExpr;
-  /** For 'i32': the name of an int parameter whose value must not occur (a label is never the blank). */
+  /** For 'i32': the name of an int parameter whose value must not occur in it. */
   readonly not?: string;
 }
 

@@ -104,10 +104,13 @@ class Printer {
     lines.push(pairs.length > 0 ? `lengths: { ${pairs.join(', ')} },` : 'lengths: {},');
     if (params.length > 0) {
       lines.push('params: {');
-      for (const param of params) lines.push(`  ${param.name}: ${param.default}, // ${param.type}${range(param.below)}`);
+      for (const param of params)
+        lines.push(`  ${param.name}: ${param.default}, // ${param.type}${range(param.below)}`);
       lines.push('},');
     }
-    const constants = Object.entries(statics).map(([key, value]) => `${key}: ${typeof value === 'number' ? value : `[${value.join(', ')}]`}`);
+    const constants = Object.entries(statics).map(
+      ([key, value]) => `${key}: ${typeof value === 'number' ? value : `[${value.join(', ')}]`}`,
+    );
     if (constants.length > 0) lines.push(`statics: { ${constants.join(', ')} },`);
     return lines.map((line) => `    ${line}`).join('\n');
   }
@@ -253,7 +256,8 @@ class Printer {
   /** min(min(a, b), c) is min(a, b, c), which is read from the left again. */
   private folded(expr: Extract<Expr, { op: 'prim' }>): readonly Expr[] {
     const [first, ...rest] = expr.args;
-    const isChain = variadic.includes(expr.name) && first?.op === 'prim' && first.name === expr.name && first.type === expr.type;
+    const isChain =
+      variadic.includes(expr.name) && first?.op === 'prim' && first.name === expr.name && first.type === expr.type;
     return isChain && !this.parts.has(first) ? [...this.folded(first), ...rest] : expr.args;
   }
 
@@ -261,7 +265,8 @@ class Printer {
   private lambdaOf(expr: Extract<Expr, { op: 'reduce' }>, indent: number, column: number): string {
     const known = this.longLambdas.get(expr);
     if (known !== undefined) return known;
-    if (this.sizeOf(expr.body) <= longBody) return column === 0 ? ` ${this.text(expr.body, 1)}` : this.lambda(expr.body, indent, column, new Set());
+    if (this.sizeOf(expr.body) <= longBody)
+      return column === 0 ? ` ${this.text(expr.body, 1)}` : this.lambda(expr.body, indent, column, new Set());
     const text = this.lambda(expr.body, indent, column, new Set([...this.freeOf(expr), expr.index]));
     this.longLambdas.set(expr, text);
     return text;
@@ -325,7 +330,9 @@ class Printer {
           return `${this.text(expr.args[0]!, own)} ${symbol} ${this.text(expr.args[1]!, own + 1)}`;
         }
         if (expr.name !== 'neg') {
-          return `${this.word(expr.name)}(${this.folded(expr).map((arg) => this.text(arg, 1)).join(', ')})`;
+          return `${this.word(expr.name)}(${this.folded(expr)
+            .map((arg) => this.text(arg, 1))
+            .join(', ')})`;
         }
         const operand = this.text(expr.args[0]!, 8);
         return operand.startsWith('-') ? `-(${operand})` : `-${operand}`;

@@ -52,7 +52,7 @@ export function verifyGraph(graph: Graph): void {
     const decl = graph.inputs.find((candidate) => candidate.name === input);
     const field = graph.fields.find((candidate) => candidate.name === name);
     if (decl?.element !== 'f32') bug(`a gradient for ${input}, which is not a real input`);
-    if (!field) return bug(`the gradient of ${input} is ${name}, which is not a field`);
+    if (!field) throw new CompilerBug('graph', `the gradient of ${input} is ${name}, which is not a field`);
     const same = field.domain.length === decl!.dims.length && field.domain.every((d, i) => sameSize(d, decl!.dims[i]!));
     if (!same) bug(`the gradient of ${input} is over [${field.domain.map(printSize).join(', ')}]`);
   }
@@ -71,7 +71,8 @@ function collectNames(graph: Graph): Names {
   if (params.size !== graph.params.length) bug('two parameters have one name');
   const sizes = new Set(graph.inputs.flatMap(({ dims }) => dims.flatMap(({ terms }) => Object.keys(terms))));
   for (const { name, type, default: value } of graph.params) {
-    if (!Number.isFinite(value) || (type === 'int' && !Number.isInteger(value))) bug(`the default of ${type} ${name} is ${value}`);
+    if (!Number.isFinite(value) || (type === 'int' && !Number.isInteger(value)))
+      bug(`the default of ${type} ${name} is ${value}`);
   }
   return { sources, params, sizes };
 }
@@ -85,7 +86,13 @@ function checkSize(size: SizeExpr, names: Names, where: string): void {
 }
 
 /** Checks an expression in which these indices may occur; answers the fields it reads. */
-function checkExpr(root: Expr, free: ReadonlySet<IndexRef>, names: Names, byId: Map<number, Expr>, where: string): Set<string> {
+function checkExpr(
+  root: Expr,
+  free: ReadonlySet<IndexRef>,
+  names: Names,
+  byId: Map<number, Expr>,
+  where: string,
+): Set<string> {
   const reads = new Set<string>();
   // An expression is checked once per set of bound indices: a reduction's body under its own index as well.
   const check = (expr: Expr, bound: ReadonlySet<IndexRef>, done: Set<Expr>): void => {
@@ -98,7 +105,8 @@ function checkExpr(root: Expr, free: ReadonlySet<IndexRef>, names: Names, byId: 
       if (operand.id >= expr.id) bug(`${where}: expression ${expr.id} is older than its operand ${operand.id}`);
     }
     const types = (wanted: ValueType, args: readonly Expr[]): void => {
-      for (const arg of args) if (arg.type !== wanted) bug(`${where}: ${expr.op} ${expr.id} needs ${wanted}, got ${arg.type}`);
+      for (const arg of args)
+        if (arg.type !== wanted) bug(`${where}: ${expr.op} ${expr.id} needs ${wanted}, got ${arg.type}`);
     };
     switch (expr.op) {
       case 'const':
@@ -109,7 +117,8 @@ function checkExpr(root: Expr, free: ReadonlySet<IndexRef>, names: Names, byId: 
         if (!names.sizes.has(expr.name)) bug(`${where}: unknown size ${expr.name}`);
         break;
       case 'param':
-        if (names.params.get(expr.name) !== expr.type) bug(`${where}: ${expr.type} parameter ${expr.name} is declared ${names.params.get(expr.name)}`);
+        if (names.params.get(expr.name) !== expr.type)
+          bug(`${where}: ${expr.type} parameter ${expr.name} is declared ${names.params.get(expr.name)}`);
         break;
       case 'index':
         if (!bound.has(expr)) bug(`${where}: index ${expr.name} is not bound here`);
@@ -117,13 +126,15 @@ function checkExpr(root: Expr, free: ReadonlySet<IndexRef>, names: Names, byId: 
       case 'read': {
         const source = names.sources.get(expr.source) ?? bug(`${where}: unknown source ${expr.source}`);
         if (source.type !== expr.type) bug(`${where}: read of ${expr.source} is ${expr.type}`);
-        if (source.dims.length !== expr.indices.length) bug(`${where}: ${expr.source} is read with ${expr.indices.length} indices`);
+        if (source.dims.length !== expr.indices.length)
+          bug(`${where}: ${expr.source} is read with ${expr.indices.length} indices`);
         types('int', expr.indices);
         reads.add(expr.source);
         break;
       }
       case 'prim': {
-        if (expr.args.length !== primitives[expr.name].arity) bug(`${where}: ${expr.name} has ${expr.args.length} operands`);
+        if (expr.args.length !== primitives[expr.name].arity)
+          bug(`${where}: ${expr.name} has ${expr.args.length} operands`);
         types(expr.type, expr.args);
         const onInts = ['add', 'sub', 'mul', 'neg', 'min', 'max'];
         if (expr.type === 'int' && !onInts.includes(expr.name)) bug(`${where}: ${expr.name} on ints`);
@@ -134,7 +145,8 @@ function checkExpr(root: Expr, free: ReadonlySet<IndexRef>, names: Names, byId: 
         types(expr.args[0].type, expr.args);
         break;
       case 'logic':
-        if (expr.logic === 'not' ? expr.args.length !== 1 : expr.args.length < 2) bug(`${where}: ${expr.logic} of ${expr.args.length}`);
+        if (expr.logic === 'not' ? expr.args.length !== 1 : expr.args.length < 2)
+          bug(`${where}: ${expr.logic} of ${expr.args.length}`);
         types('bool', expr.args);
         break;
       case 'select':

@@ -2,12 +2,22 @@
  * Expressions: scalar instructions for what is the same in all lanes, vector instructions for what is not.
  */
 
+import type { CompareOp } from '../graph/graph.js';
 import type { KCast, KCompare, KExpr, KIndexOp, KLogic, KPrim, KSelect } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { emitPrimitive } from './math.js';
 import { emitLoad } from './memory.js';
 import { literal, mangled, registerType, vectorOf } from './types.js';
-import { type Affine, asVector, type KernelContext, type Scope, uniform, type Value, varying } from './values.js';
+import {
+  type Affine,
+  asVector,
+  type KernelContext,
+  lanesOf,
+  type Scope,
+  uniform,
+  type Value,
+  varying,
+} from './values.js';
 
 export function emitExpr(context: KernelContext, scope: Scope, expr: KExpr): Value {
   switch (expr.op) {
@@ -122,6 +132,8 @@ function emitCompare(context: KernelContext, scope: Scope, expr: KCompare): Valu
   const operands = expr.args.map((arg) => emitExpr(context, scope, arg));
   const type = operands[0]!.type;
   requireType(operands, type, expr.compare);
+  const narrow = affineComparison(context, scope, expr.compare, operands as [Value, Value]);
+  if (narrow !== undefined) return narrow;
   return lift(context, scope, 'bool', operands, (lanes, [a, b]) => {
     const spelled =
       type === 'index' || type === 'bool'
@@ -130,6 +142,37 @@ function emitCompare(context: KernelContext, scope: Scope, expr: KCompare): Valu
     return context.writer.emit(expr.compare, `${spelled} ${vectorOf(registerType[type], lanes)} ${a}, ${b}`);
   });
 }
+
+/**
+ * Comparison of indices whose difference grows by one (or falls by one) from lane to lane: the lane's number against one
+ * scalar, in 32 bits, where the general way takes vectors of 64 bits.
+ */
+function affineComparison(
+  context: KernelContext,
+  scope: Scope,
+  op: CompareOp,
+  [a, b]: [Value, Value],
+): Value | undefined {
+  if (a.shape === 'varying' || b.shape === 'varying' || a.shape === b.shape) return undefined;
+  const stride = strideOf(a) - strideOf(b);
+  if (Math.abs(stride) !== 1) return undefined;
+  const { writer } = context;
+  const { lanes } = scope;
+  // a op b is: lane op (b - a) if the difference grows, lane flipped-op (a - b) if it falls.
+  const [high, low] = stride === 1 ? [b, a] : [a, b];
+  const spelled = indexComparisons[stride === 1 ? op : flipped[op]];
+  const smin = writer.parts.declare('llvm.smin.i64', 'i64', ['i64', 'i64']);
+  const smax = writer.parts.declare('llvm.smax.i64', 'i64', ['i64', 'i64']);
+  const crossing = writer.emit('crossing', `sub nsw i64 ${high.text}, ${low.text}`);
+  // Beyond these no lane makes a difference.
+  const above = writer.emit('crossing', `call i64 ${smax}(i64 ${crossing}, i64 -1)`);
+  const within = writer.emit('crossing', `call i64 ${smin}(i64 ${above}, i64 ${lanes})`);
+  const narrow = writer.splat('i32', lanes, writer.emit('crossing', `trunc i64 ${within} to i32`));
+  const numbers = lanesOf('i32', lanes, String);
+  return varying('bool', writer.emit(op, `icmp ${spelled} ${vectorOf('i32', lanes)} ${numbers}, ${narrow}`));
+}
+
+const flipped = { eq: 'eq', ne: 'ne', lt: 'gt', le: 'ge', gt: 'lt', ge: 'le' } as const;
 
 function emitLogic(context: KernelContext, scope: Scope, expr: KLogic): Value {
   const operands = expr.args.map((arg) => emitExpr(context, scope, arg));

@@ -6,7 +6,7 @@
  *   full         one vector an iteration
  *   tail         one masked iteration for what is left
  *
- * Each part continues where the one before stopped, with its partial results.
+ * Each part continues where the one before stopped, with its partial results. A loop without a `precision` works in f32.
  */
 
 import type { KLoop } from '../kernel/kernel.js';
@@ -69,9 +69,9 @@ export function emitLanes(context: KernelContext, scope: Scope, loop: KLoop, pri
   });
 }
 
-/** So many independent partial results that the latency of combining them does not bind. */
+/** So many independent partial results that the latency of combining them does not bind: long bodies hide it themselves. */
 function copiesFor(work: number): number {
-  return work <= 12 ? 4 : work <= 200 ? 2 : 1;
+  return work <= 12 ? 4 : work <= 24 ? 2 : 1;
 }
 
 class LanesPrinter {
@@ -101,7 +101,7 @@ class LanesPrinter {
     const width = copies * this.#lanes;
     const fresh = reduce.map((one) => (copies > 1 ? neutralOf(writer, one, this.#lanes) : ''));
     writer.branch(head);
-    writer.label(head);
+    writer.startBlock(head);
     const position = writer.phi(variable, 'i64', [{ value: state.position, block: before }]);
     const partial = reduce.map((one, i) =>
       Array.from({ length: copies }, (_, copy) => {
@@ -111,7 +111,7 @@ class LanesPrinter {
     );
     const end = writer.emit(`${variable}.end`, `add nsw i64 ${position.value}, ${width}`);
     writer.branchIf(writer.emit('fits', `icmp sle i64 ${end}, ${this.#to}`), body, done);
-    writer.label(body);
+    writer.startBlock(body);
     const next = reduce.map(() => [] as string[]);
     for (let copy = 0; copy < copies; copy++) {
       const start =
@@ -128,8 +128,8 @@ class LanesPrinter {
         phi.add({ value: next[i]![copy]!, block: latch });
       });
     });
-    writer.branch(head);
-    writer.label(done);
+    writer.branchBack(head);
+    writer.startBlock(done);
     const combined = reduce.map((one, i) =>
       combineAll(
         writer,
@@ -149,7 +149,7 @@ class LanesPrinter {
     const [body, done] = [part, `${part}.done`].map((hint) => writer.fresh(`${variable}.${hint}`)) as [string, string];
     const before = writer.block;
     writer.branchIf(writer.emit('some', `icmp sgt i64 ${count}, 0`), body, done);
-    writer.label(body);
+    writer.startBlock(body);
     const narrow = writer.emit('count', `trunc i64 ${count} to i32`);
     const counts = writer.splat('i32', lanes, narrow);
     const numbers = lanesOf('i32', lanes, String);
@@ -167,7 +167,7 @@ class LanesPrinter {
     const end = writer.emit(`${variable}.end`, `add nsw i64 ${state.position}, ${count}`);
     const latch = writer.block;
     writer.branch(done);
-    writer.label(done);
+    writer.startBlock(done);
     const join = (hint: string, type: string, skipped: string, taken: string) =>
       writer.phi(hint, type, [
         { value: skipped, block: before },

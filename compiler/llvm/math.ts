@@ -73,10 +73,13 @@ export function defineInline(
   return `define internal ${result} @${symbol}(${list}) #1 {\n${writer.text}\n  ret ${result} ${value}\n}`;
 }
 
-/** The larger or smaller; NaN if either is. A plain select gives b when a is NaN, so a NaN in a is put back. */
+/**
+ * The larger or smaller; NaN if either is. The inner select is one instruction on x86 and gives a when either is NaN, so
+ * only a NaN in b is missing. Putting back a constant, not b, keeps LLVM from melting the two selects into a longer one.
+ */
 function extreme(m: Arithmetic, op: 'ogt' | 'olt', a: string, b: string): string {
-  const better = m.select(m.compare(op, a, b), a, b);
-  return m.select(m.compare('uno', a, a, 'isNaN'), a, better);
+  const better = m.select(m.compare(op, b, a), b, a);
+  return m.select(m.compare('uno', b, b, 'isNaN'), m.constant(Number.NaN), better);
 }
 
 /** Where exp leaves the normal range, and ln 2 related constants. */

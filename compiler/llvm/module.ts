@@ -33,7 +33,7 @@ export function printLlvm(program: KernelProgram, target: LlvmTarget): string {
   const tail = [
     `attributes #0 = { nounwind ${width} }`,
     `attributes #1 = { alwaysinline nounwind ${width} }`,
-    '!0 = !{i32 1}',
+    ...parts.metadata,
   ];
   const sections = [
     head.join('\n'),
@@ -97,10 +97,10 @@ function printKernel(
     string,
   ];
   writer.branch(head);
-  writer.label(head);
+  writer.startBlock(head);
   const task = writer.phi('task', 'i64', [{ value: '%begin', block: 'entry' }]);
   writer.branchIf(writer.emit('more', `icmp slt i64 ${task.value}, %end`), body, done);
-  writer.label(body);
+  writer.startBlock(body);
   const values = new Map(outside.values);
   let rest = task.value;
   // Row-major: the innermost axis changes fastest.
@@ -116,8 +116,8 @@ function printKernel(
   }
   emitBlock(context, { ...outside, values }, kernel.body);
   task.add({ value: writer.emit('task.next', `add nsw i64 ${task.value}, 1`), block: writer.block });
-  writer.branch(head);
-  writer.label(done);
+  writer.branchBack(head);
+  writer.startBlock(done);
   // Non-temporal stores are not ordered with other stores: make them visible before another thread is told.
   if (context.streams) writer.run('fence seq_cst');
   writer.run('ret void');

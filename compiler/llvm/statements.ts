@@ -55,15 +55,15 @@ function emitIf(context: KernelContext, scope: Scope, statement: KIf): void {
     string,
   ];
   writer.branchIf(condition, then, statement.otherwise.length > 0 ? otherwise : after);
-  writer.label(then);
+  writer.startBlock(then);
   emitBlock(context, scope, statement.then);
   writer.branch(after);
   if (statement.otherwise.length > 0) {
-    writer.label(otherwise);
+    writer.startBlock(otherwise);
     emitBlock(context, scope, statement.otherwise);
     writer.branch(after);
   }
-  writer.label(after);
+  writer.startBlock(after);
 }
 
 /**
@@ -100,7 +100,7 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
   ) as [string, string, string];
   const before = writer.block;
   writer.branch(head);
-  writer.label(head);
+  writer.startBlock(head);
   const variable = writer.phi(loop.variable, 'i64', [{ value: start, block: before }]);
   const running = accumulators.map(({ reduce, type, initial }) =>
     writer.phi(reduce.name, type, [{ value: initial, block: before }]),
@@ -110,17 +110,11 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
     : writer.emit('more', `icmp slt i64 ${variable.value}, ${to}`);
   writer.branchIf(more, body, done);
 
-  writer.label(body);
+  writer.startBlock(body);
+  const mask = masked ? activeAt(context, scope, variable.value, fromLanes, toLanes) : scope.mask;
+  const skip = masked ? skipUnlessAny(context, lanes, mask!, loop.variable) : undefined;
   const values = new Map(scope.values);
   values.set(loop.variable, uniform('index', variable.value));
-  let mask = scope.mask;
-  if (masked) {
-    const type = vectorOf('i64', lanes);
-    const at = writer.splat('i64', lanes, variable.value);
-    const afterStart = writer.emit('begun', `icmp sge ${type} ${at}, ${fromLanes}`);
-    const beforeEnd = writer.emit('unfinished', `icmp slt ${type} ${at}, ${toLanes}`);
-    mask = andMask(context, lanes, mask, andMask(context, lanes, afterStart, beforeEnd));
-  }
   const inner = emitBlock(context, { ...scope, mask, values, streamAligned: undefined }, loop.body);
   const next = accumulators.map(({ reduce, width, type }, i) => {
     const value = emitExpr(context, inner, reduce.value);
@@ -130,19 +124,60 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
     if (!masked) return combined;
     return writer.emit(reduce.name, `select ${vectorOf('i1', width)} ${mask}, ${type} ${combined}, ${type} ${old}`);
   });
+  const ran = writer.block;
+  if (skip !== undefined) {
+    writer.branch(skip.to);
+    writer.startBlock(skip.to);
+    accumulators.forEach(({ reduce, type }, i) => {
+      const incoming = [
+        { value: running[i]!.value, block: skip.from },
+        { value: next[i]!, block: ran },
+      ];
+      next[i] = writer.phi(reduce.name, type, incoming).value;
+    });
+  }
   const step = writer.emit(`${loop.variable}.next`, `add nsw i64 ${variable.value}, ${loop.reverse ? -1 : 1}`);
   const latch = writer.block;
   variable.add({ value: step, block: latch });
   running.forEach((phi, i) => {
     phi.add({ value: next[i]!, block: latch });
   });
-  writer.branch(head);
+  writer.branchBack(head);
 
-  writer.label(done);
+  writer.startBlock(done);
   accumulators.forEach(({ reduce, width }, i) => {
     const text = running[i]!.value;
     scope.values.set(reduce.name, width > 0 ? varying(reduce.type, text) : uniform(reduce.type, text));
   });
+}
+
+/** Lanes in whose own range an iteration is. */
+function activeAt(context: KernelContext, scope: Scope, variable: string, from: string, to: string): string {
+  const { writer } = context;
+  const type = vectorOf('i64', scope.lanes);
+  const at = writer.splat('i64', scope.lanes, variable);
+  const begun = writer.emit('begun', `icmp sge ${type} ${at}, ${from}`);
+  const unfinished = writer.emit('unfinished', `icmp slt ${type} ${at}, ${to}`);
+  const inRange = writer.emit('mask', `and ${vectorOf('i1', scope.lanes)} ${begun}, ${unfinished}`);
+  return andMask(context, scope.lanes, scope.mask, inRange)!;
+}
+
+/** Branches around what follows if no lane is active: a load that is the same in all lanes is then not made. */
+function skipUnlessAny(
+  context: KernelContext,
+  lanes: number,
+  mask: string,
+  hint: string,
+): { from: string; to: string } {
+  const { writer } = context;
+  const bools = vectorOf('i1', lanes);
+  const symbol = writer.parts.declare(`llvm.vector.reduce.or.v${lanes}i1`, 'i1', [bools]);
+  const any = writer.emit('any', `call i1 ${symbol}(${bools} ${mask})`);
+  const [some, to] = [writer.fresh(`${hint}.some`), writer.fresh(`${hint}.after`)];
+  const from = writer.block;
+  writer.branchIf(any, some, to);
+  writer.startBlock(some);
+  return { from, to };
 }
 
 /** The least or greatest of a bound over the active lanes. */

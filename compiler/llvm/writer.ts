@@ -1,5 +1,5 @@
 /**
- * Writing one function: instructions in order, unique readable names, labels.
+ * Writing one function: instructions in order, unique readable names, basic blocks.
  * What a function needs of the module (declarations of intrinsics, helper functions, constants) is collected beside it.
  */
 import { commentText, identifier, mangled, vectorOf } from './types.js';
@@ -9,6 +9,7 @@ export class ModuleParts {
   readonly #declarations = new Map<string, string>();
   readonly #definitions = new Map<string, string>();
   readonly #constants = new Map<string, string>();
+  #loops = 0;
 
   /** An intrinsic or external function; returns '@name'. */
   declare(name: string, result: string, args: readonly string[]): string {
@@ -29,6 +30,17 @@ export class ModuleParts {
     const spelled = `@${identifier(name)}`;
     this.#constants.set(spelled, `${spelled} = private unnamed_addr constant ${type} ${value}`);
     return spelled;
+  }
+
+  /** Metadata for one loop's back edge. !0 says non-temporal, !1 that a loop is not to be unrolled. */
+  loop(): string {
+    return `!${2 + this.#loops++}`;
+  }
+
+  get metadata(): string[] {
+    if (this.#loops === 0) return ['!0 = !{i32 1}'];
+    const loops = Array.from({ length: this.#loops }, (_, loop) => `!${loop + 2} = distinct !{!${loop + 2}, !1}`);
+    return ['!0 = !{i32 1}', '!1 = !{!"llvm.loop.unroll.disable"}', ...loops];
   }
 
   get constants(): string[] {
@@ -56,7 +68,7 @@ export class FunctionWriter {
     for (const name of ['entry', ...reserved]) this.#used.set(name, 1);
   }
 
-  /** An unused name made from `hint`, without its '%'. Labels and values share one name space in LLVM. */
+  /** An unused name made from `hint`, without its '%'. Blocks and values share one name space in LLVM. */
   fresh(hint: string): string {
     const count = this.#used.get(hint) ?? 0;
     this.#used.set(hint, count + 1);
@@ -81,7 +93,7 @@ export class FunctionWriter {
   }
 
   /** Starts a block. The block before must have been ended by a branch. `name` comes from `fresh`. */
-  label(name: string): void {
+  startBlock(name: string): void {
     this.#block = name;
     this.#splats.clear();
     this.#lines.push(`${identifier(name)}:`);
@@ -89,6 +101,14 @@ export class FunctionWriter {
 
   branch(name: string): void {
     this.run(`br label %${identifier(name)}`);
+  }
+
+  /**
+   * The back edge of a loop. LLVM is told not to unroll it: what gains by copies has been printed with copies,
+   * and where trip counts are constants it would unroll the rest into long code that takes long to compile.
+   */
+  branchBack(name: string): void {
+    this.run(`br label %${identifier(name)}, !llvm.loop ${this.parts.loop()}`);
   }
 
   branchIf(condition: string, yes: string, no: string): void {

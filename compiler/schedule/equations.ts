@@ -53,7 +53,11 @@ interface Context {
   /** Index variables of the source graph, by `unique`, and what they stand for here. */
   readonly indices: ReadonlyMap<number, Expr>;
   /** Set while expanding the body of a recurrence: its rank, and its own axes. */
-  readonly recurrence?: { readonly name: string; readonly axes: readonly IndexRef[]; readonly domain: readonly SizeExpr[] };
+  readonly recurrence?: {
+    readonly name: string;
+    readonly axes: readonly IndexRef[];
+    readonly domain: readonly SizeExpr[];
+  };
   /** The field whose body this is: reductions found in it are stored under its name. */
   readonly owner?: FieldDecl;
   /** True below a reduction that is being stored: its own reductions stay where they are. */
@@ -101,10 +105,24 @@ class Finder {
           const axes = field.axes.map((axis) => this.builder.index(axis.name));
           const domain = this.bindAxes(axes, field.domain);
           const indices = new Map(field.axes.map((axis, k) => [axis.unique, axes[k]!]));
-          const kept = this.kind(field) === 'inline' ? this.expand(field.body, { indices, owner: field }) : this.readStored(field, axes);
-          return { input, equation: { name: `grad_${input}`, recurrence: false, domain, axes, body: kept, outside: 0 } };
+          const kept =
+            this.kind(field) === 'inline'
+              ? this.expand(field.body, { indices, owner: field })
+              : this.readStored(field, axes);
+          return {
+            input,
+            equation: { name: `grad_${input}`, recurrence: false, domain, axes, body: kept, outside: 0 },
+          };
         });
-    return { graph: this.graph, stored: this.order, loss, gradients, ranges: this.ranges, builder: this.builder, names: this.names };
+    return {
+      graph: this.graph,
+      stored: this.order,
+      loss,
+      gradients,
+      ranges: this.ranges,
+      builder: this.builder,
+      names: this.names,
+    };
   }
 
   private neededRecurrences(): FieldDecl[] {
@@ -167,7 +185,14 @@ class Finder {
     const context: Context = recurrence
       ? { indices, recurrence: { name: field.name, axes, domain }, owner: field }
       : { indices, owner: field, insideReduce: true };
-    this.finish({ name: field.name, recurrence, domain, axes, body: this.expand(field.body, context), outside: field.outside });
+    this.finish({
+      name: field.name,
+      recurrence,
+      domain,
+      axes,
+      body: this.expand(field.body, context),
+      outside: field.outside,
+    });
   }
 
   private finish(equation: Equation): void {
@@ -186,7 +211,11 @@ class Finder {
     const b = this.builder;
     switch (expr.op) {
       case 'const':
-        return expr.type === 'real' ? b.real(expr.value) : expr.type === 'int' ? b.int(expr.value) : b.bool(expr.value === 1);
+        return expr.type === 'real'
+          ? b.real(expr.value)
+          : expr.type === 'int'
+            ? b.int(expr.value)
+            : b.bool(expr.value === 1);
       case 'size': {
         const known = this.options.sizes[expr.name];
         return known === undefined ? b.size(expr.name) : b.int(known);
@@ -229,12 +258,19 @@ class Finder {
     if (!this.opened.has(name)) {
       this.opened.add(name);
       const fresh = axes.map((axis) => this.builder.index(axis.name));
-      const domain = this.bindAxes(fresh, axes.map((axis) => owner.domain[owner.axes.indexOf(axis)]!));
+      const domain = this.bindAxes(
+        fresh,
+        axes.map((axis) => owner.domain[owner.axes.indexOf(axis)]!),
+      );
       const indices = new Map(axes.map((axis, k) => [axis.unique, fresh[k] as Expr]));
       const body = this.reduceHere(expr, { indices, owner, insideReduce: true });
       this.finish({ name, recurrence: false, domain, axes: fresh, body, outside: Number.NEGATIVE_INFINITY });
     }
-    return this.builder.read(name, 'real', axes.map((axis) => context.indices.get(axis.unique)!));
+    return this.builder.read(
+      name,
+      'real',
+      axes.map((axis) => context.indices.get(axis.unique)!),
+    );
   }
 
   private reduceHere(expr: ReduceExpr, context: Context): Expr {
@@ -242,7 +278,12 @@ class Finder {
     const extent = this.fold(expr.extent);
     this.ranges.bind(index, extent);
     const indices = new Map(context.indices).set(expr.index.unique, index);
-    return this.builder.reduce(expr.reduction, index, extent, this.expand(expr.body, { ...context, indices, insideReduce: true }));
+    return this.builder.reduce(
+      expr.reduction,
+      index,
+      extent,
+      this.expand(expr.body, { ...context, indices, insideReduce: true }),
+    );
   }
 
   private expandRead(expr: ReadExpr, context: Context): Expr {
@@ -268,7 +309,14 @@ class Finder {
       return this.builder.select(this.insideOf(at, domain), value, this.builder.real(field.outside));
     };
     if (context.recurrence && this.readsBigInput(field, context.recurrence.axes.length, new Set())) {
-      const projected = this.project(field.name, domain, field.outside, indices, (at) => substitute(at, { indices: new Map() }), context);
+      const projected = this.project(
+        field.name,
+        domain,
+        field.outside,
+        indices,
+        (at) => substitute(at, { indices: new Map() }),
+        context,
+      );
       if (projected) return projected;
     }
     return substitute(indices, context);
@@ -290,7 +338,8 @@ class Finder {
   private sizeAsExpr(size: SizeExpr): Expr {
     let sum: Expr = this.builder.int(size.constant);
     for (const [name, k] of Object.entries(size.terms)) {
-      const term = k === 1 ? this.builder.size(name) : this.builder.prim('mul', this.builder.int(k), this.builder.size(name));
+      const term =
+        k === 1 ? this.builder.size(name) : this.builder.prim('mul', this.builder.int(k), this.builder.size(name));
       sum = this.builder.prim('add', term, sum);
     }
     return sum;
@@ -320,10 +369,15 @@ class Finder {
     if (kept.length === 0) return undefined;
     kept.sort((a, b) => a.position - b.position);
     const fresh = kept.map(({ axis }) => this.builder.index(axis.name));
-    const domain = this.bindAxes(fresh, kept.map(({ position }) => dims[position]!));
+    const domain = this.bindAxes(
+      fresh,
+      kept.map(({ position }) => dims[position]!),
+    );
     // axis = its new variable - shift, in the indices that are not axes themselves (a gather by label, say).
     const replacement = new Map(
-      kept.map(({ axis, shift }, k) => [axis.id, this.builder.prim('sub', fresh[k]!, this.builder.int(shift))] as const),
+      kept.map(
+        ({ axis, shift }, k) => [axis.id, this.builder.prim('sub', fresh[k]!, this.builder.int(shift))] as const,
+      ),
     );
     const at = indices.map((expr, position) => {
       const k = kept.findIndex((entry) => entry.position === position);
@@ -341,7 +395,11 @@ class Finder {
       this.opened.add(name);
       this.finish({ name, recurrence: false, domain, axes: fresh, body: body(at), outside });
     }
-    return this.builder.read(name, 'real', kept.map(({ position }) => indices[position]!));
+    return this.builder.read(
+      name,
+      'real',
+      kept.map(({ position }) => indices[position]!),
+    );
   }
 
   /** An expression as a key that does not depend on which fresh variables it uses. */
@@ -358,7 +416,11 @@ class Finder {
     const b = this.builder;
     switch (expr.op) {
       case 'read':
-        return b.read(expr.source, expr.type, expr.indices.map((at) => this.replace(at, replacement)));
+        return b.read(
+          expr.source,
+          expr.type,
+          expr.indices.map((at) => this.replace(at, replacement)),
+        );
       case 'prim':
         return b.prim(expr.name, ...expr.args.map((arg) => this.replace(arg, replacement)));
       default:

@@ -21,7 +21,7 @@ export class NoOrder extends Error {
   constructor(
     readonly recurrence: string,
     readonly reads: readonly { readonly text: string; readonly origin: Origin | undefined }[],
-    readonly reason: 'contradiction' | 'rank',
+    readonly reason: 'contradiction' | 'rank' | 'domains',
   ) {
     super(`${recurrence} has no order of cells`);
   }
@@ -30,8 +30,26 @@ export class NoOrder extends Error {
 /** Candidate vectors, simplest first: whole rows, whole columns, diagonals, then steeper ones. */
 function candidates(rank: number): number[][] {
   if (rank === 1) return [[1], [-1]];
-  const simple = [[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1], [1, -1], [-1, 1]];
-  const steep = [2, 3].flatMap((k) => [[k, 1], [-k, -1], [k, -1], [-k, 1], [1, k], [-1, -k], [1, -k], [-1, k]]);
+  const simple = [
+    [1, 0],
+    [-1, 0],
+    [0, 1],
+    [0, -1],
+    [1, 1],
+    [-1, -1],
+    [1, -1],
+    [-1, 1],
+  ];
+  const steep = [2, 3].flatMap((k) => [
+    [k, 1],
+    [-k, -1],
+    [k, -1],
+    [-k, 1],
+    [1, k],
+    [-1, -k],
+    [1, -k],
+    [-1, k],
+  ]);
   return [...simple, ...steep];
 }
 
@@ -74,7 +92,11 @@ export function findWavefront(
   }
   const blamed = best.length > 0 ? best : dependences;
   const others = dependences.filter((d) => !blamed.includes(d));
-  throw new NoOrder(group[0]!.name, [...blamed, ...others].map(({ text, origin }) => ({ text, origin })), 'contradiction');
+  throw new NoOrder(
+    group[0]!.name,
+    [...blamed, ...others].map(({ text, origin }) => ({ text, origin })),
+    'contradiction',
+  );
 }
 
 function dependencesOf(
@@ -194,4 +216,3 @@ export function orderWithinCell(group: readonly Equation[], ranges: Ranges): Equ
   for (const equation of group) visit(equation, []);
   return ordered;
 }
-

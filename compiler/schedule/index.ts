@@ -31,8 +31,11 @@ export interface ScheduleOptions {
 export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram {
   const ragged = new Set(graph.lengths.map((length) => length.size));
   for (const name of sizesOf(graph))
-    if (!ragged.has(name) && options.sizes[name] === undefined) throw new CompilerBug('schedule', `size ${name} has no value`);
-  const equations = findEquations(graph, options);
+    if (!ragged.has(name) && options.sizes[name] === undefined)
+      throw new CompilerBug('schedule', `size ${name} has no value`);
+  // A size that varies between utterances is never compiled in, whatever its value in one batch.
+  const sizes = Object.fromEntries(Object.entries(options.sizes).filter(([name]) => !ragged.has(name)));
+  const equations = findEquations(graph, { ...options, sizes });
   const { stored, loss, gradients, ranges, builder } = equations;
   const phases = findPhases(stored, equations.graph, ranges, builder);
 
@@ -42,11 +45,16 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
   const context: ProgramContext = { graph: equations.graph, layouts, lattice: options.lattice, names: equations.names };
 
   const kernels: Kernel[][] = phases.map((steps) =>
-    steps.map((step) => (step.kind === 'rows' ? rowsKernel(step.group, context) : waveKernel(step.group, step.wave, context, ranges))),
+    steps.map((step) =>
+      step.kind === 'rows' ? rowsKernel(step.group, context) : waveKernel(step.group, context, ranges),
+    ),
   );
   kernels.push([...gradients.map(({ equation }) => outputKernel(equation, loss, context)), lossKernel(loss, context)]);
 
-  const shapeOf = (extents: readonly SizeExpr[]): BufferDecl['shape'] => [k.scalar('B', 'index'), ...extents.map(paddedSize)];
+  const shapeOf = (extents: readonly SizeExpr[]): BufferDecl['shape'] => [
+    k.scalar('B', 'index'),
+    ...extents.map(paddedSize),
+  ];
   const buffers: BufferDecl[] = [
     ...equations.graph.inputs.map(
       (input): BufferDecl => ({
@@ -57,8 +65,18 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
         layout: `${input.name}[b][${input.dims.map(printSize).join('][')}]`,
       }),
     ),
-    ...graph.lengths.map((length): BufferDecl => ({ name: length.argument, element: 'i32', role: 'input', shape: shapeOf([]), layout: `${length.argument}[b]` })),
-    ...(gradients.length > 0 ? [{ name: 'gradScale', element: 'f64', role: 'input', shape: shapeOf([]), layout: 'gradScale[b]' } as const] : []),
+    ...graph.lengths.map(
+      (length): BufferDecl => ({
+        name: length.argument,
+        element: 'i32',
+        role: 'input',
+        shape: shapeOf([]),
+        layout: `${length.argument}[b]`,
+      }),
+    ),
+    ...(gradients.length > 0
+      ? [{ name: 'gradScale', element: 'f64', role: 'input', shape: shapeOf([]), layout: 'gradScale[b]' } as const]
+      : []),
     { name: 'loss', element: 'f64', role: 'output', shape: shapeOf([]), layout: 'loss[b]' },
     ...gradients.map(
       ({ equation }): BufferDecl => ({
@@ -79,11 +97,13 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       }),
     ),
   ];
-  const sizes = [...ragged].sort().map((name): ScalarDecl => ({ name: `${name}_max`, type: 'index', role: 'size' }));
+  const padded = [...ragged].sort().map((name): ScalarDecl => ({ name: `${name}_max`, type: 'index', role: 'size' }));
   const scalars: ScalarDecl[] = [
     { name: 'B', type: 'index', role: 'size' },
-    ...sizes,
-    ...graph.params.map((param): ScalarDecl => ({ name: param.name, type: param.type === 'int' ? 'index' : 'f64', role: 'param' })),
+    ...padded,
+    ...graph.params.map(
+      (param): ScalarDecl => ({ name: param.name, type: param.type === 'int' ? 'index' : 'f64', role: 'param' }),
+    ),
   ];
   return { name: graph.name, buffers, scalars, phases: kernels };
 }
@@ -95,9 +115,12 @@ function sizesOf(graph: Graph): Set<string> {
 
 /** Stores a recurrence, and what it reads, so that a step of its wavefront is contiguous. The first wave decides. */
 function skewAlong(step: Step & { kind: 'wave' }, layouts: Map<string, Layout>): void {
-  const skew: Skew | undefined = skewOf(step.wave);
+  const skew: Skew | undefined = skewOf(step.group.wave);
   if (!skew) return;
-  const touched = step.group.flatMap((equation) => [equation.name, ...readsIn(equation.body).map((read) => read.source)]);
+  const touched = step.group.equations.flatMap((equation) => [
+    equation.name,
+    ...readsIn(equation.body).map((read) => read.source),
+  ]);
   for (const name of touched) {
     const layout = layouts.get(name);
     if (layout && !layout.skew && layout.equation.axes.length === 2) layouts.set(name, { ...layout, skew });

@@ -7,7 +7,7 @@
  *   loss    one value per utterance
  */
 import type { Expr, SizeExpr } from '../graph/graph.js';
-import { printSize } from '../graph/size.js';
+import { printSize, sameSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { Affine } from './affine.js';
@@ -36,7 +36,15 @@ const heading = (equation: Equation): string =>
   `${equation.name}(${equation.axes.map((axis) => axis.name).join(', ')}) over [${equation.domain.map(printSize).join(', ')}]`;
 
 /** Binds an axis to a variable that runs over [0, extent) in `block`. */
-function bindAxis({ writer, lower }: Scene, equations: readonly Equation[], axis: number, variable: Value, name: string, extent: Affine, block: Block): void {
+function bindAxis(
+  { writer, lower }: Scene,
+  equations: readonly Equation[],
+  axis: number,
+  variable: Value,
+  name: string,
+  extent: Affine,
+  block: Block,
+): void {
   const form = writer.atom(name, variable, [Affine.zero], [extent.offset(-1)]);
   for (const equation of equations) lower.bindIndex(equation.axes[axis]!, form, block);
 }
@@ -63,16 +71,23 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
         const at = lower.form({ ...equation.axes[axis]! }, block);
         return { form: lower.size(extent).offset(-1).minus(at), at };
       });
-      const guard = writer.all(inside.map(({ form }) => writer.nonNegative(form, block)));
+      const guard = writer.all(inside.map(({ form }) => writer.nonNegative(form)));
       writer.branch(block, guard, (within) => {
-        within.given.push(...inside.map(({ form }) => form));
         const value = lower.real(equation.body, within);
         value.name = equation.name;
         // Later equations of the group read it from its register; only where it is always computed.
         const always = guard.expr.op === 'const';
         if (always) writer.bind(value);
         const stored = writer.combine((x) => k.cast(context.lattice, x), [value], equation.name);
-        writer.store(within, equation.name, lower.address(equation.name, inside.map(({ at }) => at)), stored);
+        writer.store(
+          within,
+          equation.name,
+          lower.address(
+            equation.name,
+            inside.map(({ at }) => at),
+          ),
+          stored,
+        );
         if (always) lower.computed(equation, value);
       });
     }
@@ -89,7 +104,12 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
     writer.loop(
       block,
       lanes ? 'lanes' : 'serial',
-      { name: axisName(axis), from: writer.constant(k.index(0)), to: writer.index(extent), ...(precision && { precision }) },
+      {
+        name: axisName(axis),
+        from: writer.constant(k.index(0)),
+        to: writer.index(extent),
+        ...(precision && { precision }),
+      },
       (body, variable, name) => {
         bindAxis(scene, equations, axis, variable, name, extent, body);
         inner(body, axis + 1);
@@ -119,19 +139,29 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
 const lanesOf = (equations: readonly Equation[], axis: number, context: ProgramContext): 'f32' | 'f64' =>
   equations.some((equation) => lanePrecision([equation.body], equation.axes[axis]!, context) === 'f64') ? 'f64' : 'f32';
 
+/** A group of recurrences that need each other; `box` has the largest extent of each axis. */
+export interface WaveGroup {
+  readonly equations: readonly Equation[];
+  readonly box: readonly SizeExpr[];
+  readonly wave: Wavefront;
+}
+
 /** The steps of a wavefront over a box, lanes along each of them. */
-export function waveKernel(group: readonly Equation[], wave: Wavefront, context: ProgramContext, ranges: Ranges): Kernel {
+export function waveKernel({ equations, box, wave }: WaveGroup, context: ProgramContext, ranges: Ranges): Kernel {
   const scene = begin(context);
   const { writer, lower } = scene;
-  const ordered = orderWithinCell(group, ranges);
+  const ordered = orderWithinCell(equations, ranges);
   for (const equation of ordered) lower.prepare(equation.body);
-  const domain = ordered[0]!.domain.map((extent) => lower.size(extent));
+  const boxForm = box.map((extent) => lower.size(extent));
   const names = ordered[0]!.axes.map((axis) => axis.name);
   const skew = skewOf(wave);
   const pinned = new Set(ordered.map((equation) => equation.name));
+  // Equations over one domain share a loop over lanes; over different ones each has its own, in order.
+  const sameDomain = ordered.every((equation) => equation.domain.every((extent, axis) => sameSize(extent, box[axis]!)));
+  const passes = sameDomain ? [ordered] : ordered.map((equation) => [equation]);
 
-  const writeCells = (block: Block): void => {
-    for (const equation of ordered) {
+  const writeCells = (block: Block, cells: readonly Equation[]): void => {
+    for (const equation of cells) {
       const at = equation.axes.map((axis) => lower.form(axis, block));
       const value = lower.real(equation.body, block);
       value.name = equation.name;
@@ -139,57 +169,97 @@ export function waveKernel(group: readonly Equation[], wave: Wavefront, context:
       writer.store(block, equation.name, lower.address(equation.name, at), value);
       lower.computed(equation, value);
     }
+    // Other passes see these cells in memory, not in this one's registers.
+    if (!sameDomain) lower.forget(cells);
   };
 
   // A wavefront h and its opposite visit the same steps, in opposite order.
-  const reverse = skew ? wave.h[skew.line]! < 0 : wave.h[0]! < 0;
   const h = skew ? skew.h : [1];
-  const zero = writer.constant(k.index(0));
+  const reverse = (skew ? wave.h[skew.line]! : wave.h[0]!) < 0;
   // h . x runs from `lowest` over `count` values.
   let count = Affine.constant(1);
   let lowest = Affine.zero;
   for (const [axis, factor] of h.entries()) {
-    const last = domain[axis]!.offset(-1);
+    const last = boxForm[axis]!.offset(-1);
     count = count.plus(last, Math.abs(factor));
     if (factor < 0) lowest = lowest.plus(last, factor);
   }
   // Steps along one axis go by that axis' name; along several they are the step number n.
   const single = !skew || skew.h[skew.lane] === 0;
-  const stepName = single ? names[skew ? skew.line : 0]! : 'n';
-  writer.loop(writer.root, 'steps', { name: stepName, from: zero, to: writer.index(count), reverse }, (body, variable, name) => {
-    const step = writer.atom(name, variable, [Affine.zero], [count.offset(-1)]).plus(lowest);
-    lower.pin(pinned, body);
-    if (!skew) {
-      for (const equation of ordered) lower.bindIndex(equation.axes[0]!, step, body);
-      writeCells(body);
-      return undefined;
-    }
-    const { line, lane } = skew;
-    const slope = skew.h[lane];
-    const { from, to, lower: least, upper: most } = laneRange(scene, step, slope, domain[line]!, domain[lane]!);
-    writer.loop(body, 'lanes', { name: names[lane]!, from, to, precision: context.lattice }, (inner, at, laneName) => {
-      const along = writer.atom(laneName, at, least, most);
-      const solved = step.plus(along, -slope);
-      inner.given.push(solved, domain[line]!.offset(-1).minus(solved));
-      for (const equation of ordered) {
-        lower.bindIndex(equation.axes[lane]!, along, inner);
-        lower.bindIndex(equation.axes[line]!, solved, inner);
+  const line = skew ? skew.line : 0;
+  const stepName = single ? names[line]! : 'n';
+  const zero = writer.constant(k.index(0));
+  writer.loop(
+    writer.root,
+    'steps',
+    { name: stepName, from: zero, to: writer.index(count), reverse },
+    (body, variable, name) => {
+      const step = writer.atom(name, variable, [Affine.zero], [count.offset(-1)]).plus(lowest);
+      for (const cells of passes) {
+        const domain = cells[0]!.domain.map((extent) => lower.size(extent));
+        const inLine = single
+          ? writer.nonNegative(domain[line]!.offset(-1).minus(step))
+          : writer.constant(k.boolean(true));
+        writer.branch(body, inLine, (within) => {
+          // Bound in here, so that nothing of it is computed on a line that this domain does not have.
+          const here = single
+            ? writer.atom(
+                `${name}@${cells[0]!.name}`,
+                new Value(k.variable(name, 'index'), within, name),
+                [Affine.zero],
+                [domain[line]!.offset(-1)],
+              )
+            : step;
+          lower.pin(pinned, within);
+          if (!skew) {
+            for (const equation of cells) lower.bindIndex(equation.axes[0]!, here, within);
+            writeCells(within, cells);
+            return;
+          }
+          const slope = skew.h[skew.lane];
+          const range = laneRange(scene, here, slope, domain[line]!, domain[skew.lane]!);
+          writer.loop(
+            within,
+            'lanes',
+            { name: names[skew.lane]!, from: range.from, to: range.to, precision: context.lattice },
+            (inner, at, laneName) => {
+              const along = writer.atom(laneName, at, range.lower, range.upper);
+              const solved = here.plus(along, -slope);
+              inner.given.push(solved, domain[line]!.offset(-1).minus(solved));
+              for (const equation of cells) {
+                lower.bindIndex(equation.axes[skew.lane]!, along, inner);
+                lower.bindIndex(equation.axes[line]!, solved, inner);
+              }
+              writeCells(inner, cells);
+              return undefined;
+            },
+          );
+        });
       }
-      writeCells(inner);
       return undefined;
-    });
-    return undefined;
-  });
-  const order = ordered[0]!.axes.length === 1 ? names[0]! : wave.h.map((factor, axis) => `${factor} ${names[axis]}`).filter((term) => !term.startsWith('0')).join(' + ').replace(/\b1 /g, '').replace(/\+ -/g, '- ');
-  const doc = [...ordered.map(heading), `in order of ${order}`];
+    },
+  );
+  const doc = [...ordered.map(heading), `in order of ${printOrder(wave.h, names)}`];
   return writer.kernel(ordered.map((equation) => equation.name).join('_'), doc, [batchGrid]);
+}
+
+/** 't + u', '-t', '2 * t + u'. */
+function printOrder(h: readonly number[], names: readonly string[]): string {
+  let text = '';
+  for (const [axis, factor] of h.entries()) {
+    if (factor === 0) continue;
+    const term = Math.abs(factor) === 1 ? names[axis]! : `${Math.abs(factor)} * ${names[axis]}`;
+    text += text === '' ? (factor < 0 ? `-${term}` : term) : `${factor < 0 ? ' - ' : ' + '}${term}`;
+  }
+  return text;
 }
 
 /** Lanes l of a step with 0 <= step - slope * l < lineExtent and 0 <= l < laneExtent. */
 function laneRange({ writer }: Scene, step: Affine, slope: number, lineExtent: Affine, laneExtent: Affine) {
   const zero = writer.constant(k.index(0));
   const bottom = (form: Affine): Value => writer.combine((x) => k.max(x, k.index(0)), [writer.index(form)], 'first');
-  const top = (form: Affine): Value => writer.combine((x, y) => k.min(x, y), [writer.index(laneExtent), writer.index(form)], 'end');
+  const top = (form: Affine): Value =>
+    writer.combine((x, y) => k.min(x, y), [writer.index(laneExtent), writer.index(form)], 'end');
   const always = { lower: [Affine.zero], upper: [laneExtent.offset(-1)] };
   if (slope === 0) return { from: zero, to: writer.index(laneExtent), ...always };
   if (slope === 1 || slope === -1) {
@@ -208,9 +278,14 @@ function laneRange({ writer }: Scene, step: Affine, slope: number, lineExtent: A
   // Rounded up for the first lane, down (plus one) for the end.
   const numeratorFirst = slope > 0 ? step.minus(lineExtent).offset(1) : step.times(-1);
   const numeratorEnd = slope > 0 ? step : lineExtent.offset(-1).minus(step);
-  const from = writer.combine((x) => k.div(k.add(x, k.index(steep - 1)), k.index(steep)), [clamped(numeratorFirst)], 'first');
+  const from = writer.combine(
+    (x) => k.div(k.add(x, k.index(steep - 1)), k.index(steep)),
+    [clamped(numeratorFirst)],
+    'first',
+  );
   const end = writer.combine(
-    (x, ok, limit) => k.min(limit, k.select(k.compare('ge', ok, k.index(0)), k.add(k.div(x, k.index(steep)), k.index(1)), k.index(0))),
+    (x, ok, limit) =>
+      k.min(limit, k.select(k.compare('ge', ok, k.index(0)), k.add(k.div(x, k.index(steep)), k.index(1)), k.index(0))),
     [clamped(numeratorEnd), writer.index(numeratorEnd), writer.index(laneExtent)],
     'end',
   );
@@ -235,7 +310,11 @@ export function outputKernel(equation: Equation, loss: Expr, context: ProgramCon
   const address = (at: readonly Value[]): Value => {
     let sum = writer.index(Affine.atom('b'));
     for (const [axis, column] of at.entries())
-      sum = writer.combine((outer, extent, x) => k.add(k.mul(outer, extent), x), [sum, padded[axis]!, column], 'at_grad');
+      sum = writer.combine(
+        (outer, extent, x) => k.add(k.mul(outer, extent), x),
+        [sum, padded[axis]!, column],
+        'at_grad',
+      );
     return sum;
   };
 
@@ -256,7 +335,11 @@ export function outputKernel(equation: Equation, loss: Expr, context: ProgramCon
   };
 
   const lossValue = lower.real(loss, writer.root);
-  const feasible = writer.combine((x) => k.compare('ne', x, k.real(context.lattice, Number.POSITIVE_INFINITY)), [lossValue], 'feasible');
+  const feasible = writer.combine(
+    (x) => k.compare('ne', x, k.real(context.lattice, Number.POSITIVE_INFINITY)),
+    [lossValue],
+    'feasible',
+  );
   const scale = writer.combine((at) => k.load('gradScale', 'f64', at), [writer.index(Affine.atom('b'))], 'gradScale');
   writer.bind(scale);
 
@@ -265,28 +348,38 @@ export function outputKernel(equation: Equation, loss: Expr, context: ProgramCon
     const last = axis === rank - 1;
     const precision = last ? lanePrecision([equation.body], equation.axes[axis]!, context) : undefined;
     const to = writer.index(extents[axis]!);
-    writer.loop(block, last ? 'lanes' : 'serial', { name: names[axis]!, from: zero, to, ...(precision && { precision }) }, (body, variable, name) => {
-      bindAxis(scene, [equation], axis, variable, name, extents[axis]!, body);
-      if (!last) {
-        cells(body, [...at, variable]);
+    writer.loop(
+      block,
+      last ? 'lanes' : 'serial',
+      { name: names[axis]!, from: zero, to, ...(precision && { precision }) },
+      (body, variable, name) => {
+        bindAxis(scene, [equation], axis, variable, name, extents[axis]!, body);
+        if (!last) {
+          cells(body, [...at, variable]);
+          return undefined;
+        }
+        const type = body.lanes!;
+        const value = lower.real(equation.body, body);
+        const scaled = writer.combine(
+          (x, s) => k.cast('f32', k.prim('mul', k.cast(type, x), s)),
+          [value, narrow(scene, scale, type)],
+          'scaled',
+        );
+        writer.store(body, equation.name, address([...at, variable]), scaled, true);
         return undefined;
-      }
-      const type = body.lanes!;
-      const value = lower.real(equation.body, body);
-      const scaled = writer.combine(
-        (x, s) => k.cast('f32', k.prim('mul', k.cast(type, x), s)),
-        [value, narrow(scene, scale, type)],
-        'scaled',
-      );
-      writer.store(body, equation.name, address([...at, variable]), scaled, true);
-      return undefined;
-    });
+      },
+    );
     if (ragged[axis]) zeros(block, at, to);
   };
 
   const grid = [batchGrid];
   if (rank === 1) {
-    writer.branch(writer.root, feasible, (block) => cells(block, []), (block) => zeros(block, [], zero));
+    writer.branch(
+      writer.root,
+      feasible,
+      (block) => cells(block, []),
+      (block) => zeros(block, [], zero),
+    );
   } else {
     const name = writer.fresh(names[0]!);
     grid.push({ variable: name, extent: paddedSize(equation.domain[0]!) });
@@ -305,7 +398,11 @@ export function outputKernel(equation: Equation, loss: Expr, context: ProgramCon
       (block) => zeros(block, [variable], zero),
     );
   }
-  return writer.kernel(equation.name, [heading(equation), 'zero over the padding, and where the loss is +Infinity'], grid);
+  return writer.kernel(
+    equation.name,
+    [heading(equation), 'zero over the padding, and where the loss is +Infinity'],
+    grid,
+  );
 }
 
 /** A uniform float64 as the type of the lanes, converted once outside of them. */
@@ -321,5 +418,9 @@ export function lossKernel(loss: Expr, context: ProgramContext): Kernel {
   const value = lower.real(loss, writer.root);
   const wide = writer.combine((x) => k.cast('f64', x), [value], 'value');
   writer.store(writer.root, 'loss', writer.index(Affine.atom('b')), wide);
-  return writer.kernel('loss', [`loss = ${printIndex(loss) === '...' ? 'one value per utterance' : printIndex(loss)}`], [batchGrid]);
+  return writer.kernel(
+    'loss',
+    [`loss = ${printIndex(loss) === '...' ? 'one value per utterance' : printIndex(loss)}`],
+    [batchGrid],
+  );
 }

@@ -56,6 +56,10 @@ export class Lowering {
   computed(equation: Equation, value: Value): void {
     this.cell.set(equation.name, { value, at: equation.axes.map((axis) => this.indexOf(axis).form) });
   }
+  /** Undoes `computed`. */
+  forget(equations: readonly Equation[]): void {
+    for (const { name } of equations) this.cell.delete(name);
+  }
   /** Counts uses of shared subexpressions; call once per root before lowering it. */
   prepare(root: Expr): void {
     const visit = (expr: Expr): void => {
@@ -122,7 +126,8 @@ export class Lowering {
     const below = this.declared(expr)?.below;
     const upper = below ? [affineOfSize(below).offset(-1)] : [];
     if (expr.op === 'param') {
-      if (!writer.hasAtom(atom)) writer.atom(atom, writer.constant(k.scalar(expr.name, 'index')), below ? [Affine.zero] : [], upper);
+      if (!writer.hasAtom(atom))
+        writer.atom(atom, writer.constant(k.scalar(expr.name, 'index')), below ? [Affine.zero] : [], upper);
       return Affine.atom(atom);
     }
     const known = this.recall(expr, block);
@@ -135,12 +140,20 @@ export class Lowering {
   private opaqueValue(expr: Expr, block: Block): Value {
     if (expr.op === 'read') return this.read(expr, block);
     if (expr.op === 'select') {
-      const [condition, then, otherwise] = [this.bool(expr.args[0], block), this.int(expr.args[1], block), this.int(expr.args[2], block)];
+      const [condition, then, otherwise] = [
+        this.bool(expr.args[0], block),
+        this.int(expr.args[1], block),
+        this.int(expr.args[2], block),
+      ];
       return this.writer.combine(k.select, [condition, then, otherwise], 'i');
     }
     if (expr.op === 'prim' && (expr.name === 'min' || expr.name === 'max' || expr.name === 'mul')) {
-      const name = expr.name;
-      return this.writer.combine((a, b) => k[name](a, b), expr.args.map((arg) => this.int(arg, block)), 'i');
+      const make = { min: k.min, max: k.max, mul: k.mul }[expr.name];
+      return this.writer.combine(
+        make,
+        expr.args.map((arg) => this.int(arg, block)),
+        'i',
+      );
     }
     throw new CompilerBug('schedule', `no int form of ${expr.op}`);
   }
@@ -164,19 +177,23 @@ export class Lowering {
       return writer.combine(make as (...exprs: KExpr[]) => ReturnType<typeof k.and>, args, 'condition');
     }
     if (expr.op === 'select') {
-      return writer.combine(k.select, expr.args.map((arg) => this.bool(arg, block)), 'condition');
+      return writer.combine(
+        k.select,
+        expr.args.map((arg) => this.bool(arg, block)),
+        'condition',
+      );
     }
     if (expr.op !== 'compare') throw new CompilerBug('schedule', `no condition in ${expr.op}`);
     const [left, right] = expr.args;
-    if (left.type === 'int') return this.compareInts(expr.compare, this.form(left, block), this.form(right, block), block);
+    if (left.type === 'int') return this.compareInts(expr.compare, this.form(left, block), this.form(right, block));
     const [a, b] = this.alike([this.real(left, block), this.real(right, block)]) as [Value, Value];
     return writer.combine((x, y) => k.compare(expr.compare, x, y), [a, b], 'condition');
   }
 
-  private compareInts(op: keyof typeof comparisons, a: Affine, b: Affine, block: Block): Value {
+  private compareInts(op: keyof typeof comparisons, a: Affine, b: Affine): Value {
     const { writer } = this;
     const difference = a.minus(b);
-    const atLeast = (form: Affine): boolean => writer.provable(form, block);
+    const atLeast = (form: Affine): boolean => writer.provable(form);
     const truths: Record<string, () => boolean> = {
       ge: () => atLeast(difference),
       gt: () => atLeast(difference.offset(-1)),
@@ -308,7 +325,11 @@ export class Lowering {
     writer.bind(high);
     // Where high is exact, or infinite (inf - inf is NaN), nothing is left over.
     const low = writer.combine(
-      (x, h) => k.cast('f32', k.select(k.compare('eq', x, k.cast('f64', h)), k.real('f64', 0), k.prim('sub', x, k.cast('f64', h)))),
+      (x, h) =>
+        k.cast(
+          'f32',
+          k.select(k.compare('eq', x, k.cast('f64', h)), k.real('f64', 0), k.prim('sub', x, k.cast('f64', h))),
+        ),
       [exact, high],
       `${exact.name}_low`,
     );
@@ -334,7 +355,7 @@ export class Lowering {
     for (const [axis, dim] of this.dimsOf(expr.source).entries()) {
       const form = this.form(expr.indices[axis]!, block);
       for (const condition of [form, this.size(dim).offset(-1).minus(form)])
-        if (!this.writer.provable(condition, block)) unproved.push(condition);
+        if (!this.writer.provable(condition)) unproved.push(condition);
     }
     return unproved;
   }
@@ -345,12 +366,22 @@ export class Lowering {
     const here = this.cell.get(expr.source);
     if (here?.at.every((form, axis) => form.equals(forms[axis]!))) return here.value;
     const input = this.input(expr.source);
-    const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form, block)));
+    const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form)));
     const at = this.address(expr.source, forms);
     const element = input ? input.element : this.context.lattice;
-    const other = input?.element === 'i32' ? -1 : input ? Number.NEGATIVE_INFINITY : this.context.layouts.get(expr.source)!.equation.outside;
+    const other =
+      input?.element === 'i32'
+        ? -1
+        : input
+          ? Number.NEGATIVE_INFINITY
+          : this.context.layouts.get(expr.source)!.equation.outside;
     const pin = this.pinned?.names.has(expr.source) ? this.pinned.block : undefined;
-    const loaded = writer.combine((address, guard) => k.load(expr.source, element, address, guard, other), [at, mask], expr.source, pin);
+    const loaded = writer.combine(
+      (address, guard) => k.load(expr.source, element, address, guard, other),
+      [at, mask],
+      expr.source,
+      pin,
+    );
     writer.bind(loaded);
     if (loaded.type === 'index') return loaded;
     return this.convertLoad(loaded);
@@ -376,7 +407,11 @@ export class Lowering {
     } else columns = forms.map((form) => writer.index(form));
     let at = writer.index(Affine.atom('b'));
     for (const [axis, column] of columns.entries())
-      at = writer.combine((outer, extent, inner) => k.add(k.mul(outer, extent), inner), [at, extents[axis]!, column], `at_${source}`);
+      at = writer.combine(
+        (outer, extent, inner) => k.add(k.mul(outer, extent), inner),
+        [at, extents[axis]!, column],
+        `at_${source}`,
+      );
     return at;
   }
 
@@ -418,7 +453,12 @@ export class Lowering {
         inLanes ? 'serial' : 'lanes',
         { name: expr.index.name, from: this.writer.constant(k.index(0)), to: extent, ...(!inLanes && { precision }) },
         (body, variable) => {
-          const atom = this.writer.atom(`${expr.index.name}#${result}`, variable, [Affine.zero], [this.size(expr.extent).offset(-1)]);
+          const atom = this.writer.atom(
+            `${expr.index.name}#${result}`,
+            variable,
+            [Affine.zero],
+            [this.size(expr.extent).offset(-1)],
+          );
           this.bindIndex(expr.index, atom, body);
           const { op, value } = make(this.convert(this.real(expr.body, body), precision), body);
           return [{ name: result, op, type: precision, value: this.writer.use(value, body) }];
@@ -441,7 +481,10 @@ export class Lowering {
     const shift = this.writer.combine((x) => k.select(infinite(x), k.real(precision, 0), x), [top], 'shift');
     this.writer.bind(shift);
     const total = over(
-      (value) => ({ op: 'sum', value: this.writer.combine((x, m) => k.prim('exp', k.prim('sub', x, m)), [value, shift], 'x') }),
+      (value) => ({
+        op: 'sum',
+        value: this.writer.combine((x, m) => k.prim('exp', k.prim('sub', x, m)), [value, shift], 'x'),
+      }),
       'total',
     );
     const log = this.writer.combine((x) => k.prim('log', x), [this.widen(total)], 'log_total');
@@ -467,7 +510,10 @@ export class Lowering {
 
 /** A size over the padded batch, as an expression of launch scalars. */
 export function paddedSize(size: SizeExpr): KExpr {
-  const terms = Object.entries(size.terms).map(([name, factor]) => ({ factor, symbol: k.scalar(`${name}_max`, 'index') }));
+  const terms = Object.entries(size.terms).map(([name, factor]) => ({
+    factor,
+    symbol: k.scalar(`${name}_max`, 'index'),
+  }));
   let sum: KExpr | undefined;
   for (const { factor, symbol } of terms.sort((a, b) => b.factor - a.factor)) {
     const term = k.mul(symbol, k.index(Math.abs(factor)));

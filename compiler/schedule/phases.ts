@@ -6,14 +6,14 @@
 import { type Equation, readsIn } from './equations.js';
 import { operands } from '../graph/build.js';
 import type { Expr, Graph, SizeExpr } from '../graph/graph.js';
-import type { RowGroup } from './kernels.js';
-import { findWavefront, NoOrder, recurrenceGroups, type Wavefront } from './hyperplane.js';
+import type { RowGroup, WaveGroup } from './kernels.js';
+import { findWavefront, NoOrder, recurrenceGroups } from './hyperplane.js';
 import { affineOfSize, type Ranges } from './ranges.js';
 import type { GraphBuilder } from '../graph/build.js';
 
 export type Step =
   | { readonly kind: 'rows'; readonly group: RowGroup }
-  | { readonly kind: 'wave'; readonly group: readonly Equation[]; readonly wave: Wavefront };
+  | { readonly kind: 'wave'; readonly group: WaveGroup };
 
 interface OpenRows {
   readonly phase: number;
@@ -26,7 +26,7 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
   const groups = recurrenceGroups(stored);
   const phaseOf = new Map<string, number>();
   const rows: OpenRows[] = [];
-  const waves: { phase: number; group: readonly Equation[]; wave: Wavefront }[] = [];
+  const waves: { phase: number; group: WaveGroup }[] = [];
   const pending = new Set<readonly Equation[]>([
     ...groups,
     ...stored.filter((equation) => !equation.recurrence).map((equation) => [equation]),
@@ -37,20 +37,33 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
     const ready = [...pending].find((group) =>
       group.every((equation) =>
         readsIn(equation.body).every(
-          (read) => !names.has(read.source) || phaseOf.has(read.source) || group.some((member) => member.name === read.source),
+          (read) =>
+            !names.has(read.source) || phaseOf.has(read.source) || group.some((member) => member.name === read.source),
         ),
       ),
     );
     if (!ready) {
       const stuck = [...pending][0]![0]!;
       const reads = readsIn(stuck.body).filter((read) => names.has(read.source) && !phaseOf.has(read.source));
-      throw new NoOrder(stuck.name, reads.map((read) => ({ text: read.source, origin: builder.origins.get(read.id)?.[0] })), 'contradiction');
+      throw new NoOrder(
+        stuck.name,
+        reads.map((read) => ({ text: read.source, origin: builder.origins.get(read.id)?.[0] })),
+        'contradiction',
+      );
     }
     pending.delete(ready);
     const needs = ready.flatMap((equation) => readsIn(equation.body)).filter((read) => phaseOf.has(read.source));
     const after = needs.reduce((latest, read) => Math.max(latest, phaseOf.get(read.source)! + 1), 0);
     if (ready[0]!.recurrence) {
-      waves.push({ phase: after, group: ready, wave: findWavefront(ready, ranges, builder.origins) });
+      const box = ready.reduce<readonly SizeExpr[] | undefined>(
+        (largest, equation) => largest && largerBox(largest, equation.domain, ranges),
+        ready[0]!.domain,
+      );
+      if (!box) throw new NoOrder(ready[0]!.name, [], 'domains');
+      waves.push({
+        phase: after,
+        group: { equations: ready, box, wave: findWavefront(ready, ranges, builder.origins) },
+      });
       for (const equation of ready) phaseOf.set(equation.name, after);
     } else {
       const home = placeRows(ready[0]!, after, rows, phaseOf, ranges);
@@ -63,8 +76,13 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
   return Array.from({ length: count }, (_, phase) => [
     ...rows
       .filter((group) => group.phase === phase)
-      .map(({ equations, box }): Step => ({ kind: 'rows', group: { equations, box, lanesLast: !needsOwnLanes(equations, rank) } })),
-    ...waves.filter((group) => group.phase === phase).map(({ group, wave }): Step => ({ kind: 'wave', group, wave })),
+      .map(
+        ({ equations, box }): Step => ({
+          kind: 'rows',
+          group: { equations, box, lanesLast: !needsOwnLanes(equations, rank) },
+        }),
+      ),
+    ...waves.filter((group) => group.phase === phase).map(({ group }): Step => ({ kind: 'wave', group })),
   ]);
 }
 
@@ -75,7 +93,9 @@ function needsOwnLanes(equations: readonly Equation[], rank: ReadonlyMap<string,
     equations.some(
       (equation) =>
         contains(equation.body, 'reduce') ||
-        readsIn(equation.body).some((read) => read.type === 'real' && (rank.get(read.source) ?? 0) > equation.axes.length),
+        readsIn(equation.body).some(
+          (read) => read.type === 'real' && (rank.get(read.source) ?? 0) > equation.axes.length,
+        ),
     )
   );
 }
@@ -88,7 +108,13 @@ function contains(root: Expr, op: Expr['op']): boolean {
  * The group a plain equation joins: one over a compatible box whose members it reads, if at all, at its own cell.
  * Otherwise a new one in the first phase where all it needs is there.
  */
-function placeRows(equation: Equation, after: number, rows: OpenRows[], phaseOf: ReadonlyMap<string, number>, ranges: Ranges): OpenRows {
+function placeRows(
+  equation: Equation,
+  after: number,
+  rows: OpenRows[],
+  phaseOf: ReadonlyMap<string, number>,
+  ranges: Ranges,
+): OpenRows {
   const reads = readsIn(equation.body).filter((read) => phaseOf.has(read.source));
   const joinable = rows
     .filter((group) => {
@@ -101,7 +127,10 @@ function placeRows(equation: Equation, after: number, rows: OpenRows[], phaseOf:
         .every((read) => {
           const member = group.equations.find((candidate) => candidate.name === read.source)!;
           const everywhere = sameBox(member.domain, box);
-          return everywhere && read.indices.every((at, axis) => ranges.affine(at).equals(ranges.affine(equation.axes[axis]!)));
+          return (
+            everywhere &&
+            read.indices.every((at, axis) => ranges.affine(at).equals(ranges.affine(equation.axes[axis]!)))
+          );
         });
     })
     .sort((a, b) => a.phase - b.phase);

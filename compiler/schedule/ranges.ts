@@ -16,7 +16,8 @@ export class Ranges {
 
   constructor(private readonly graph: Graph) {
     const sizes = new Set<string>();
-    for (const input of graph.inputs) for (const dim of input.dims) for (const name of Object.keys(dim.terms)) sizes.add(name);
+    for (const input of graph.inputs)
+      for (const dim of input.dims) for (const name of Object.keys(dim.terms)) sizes.add(name);
     for (const name of sizes) this.bounds.set(name, { lower: [Affine.zero], upper: [] });
     for (const param of graph.params) {
       if (param.type === 'int' && param.below)

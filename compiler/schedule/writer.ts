@@ -160,17 +160,26 @@ export class KernelWriter {
     return sum ?? this.constant(k.index(form.constant));
   }
 
-  provable(form: Affine, block: Block): boolean {
+  /**
+   * Whether form >= 0 follows from what holds wherever the form's atoms are bound. What holds only further in must
+   * not be used: a value is computed where its atoms are, which may be outside of the branch that asks.
+   */
+  provable(form: Affine): boolean {
+    let home = this.root;
+    for (const name of form.terms.keys()) {
+      const block = this.atoms.get(name)?.block;
+      if (block && block.depth > home.depth) home = block;
+    }
     const given: Affine[] = [];
-    for (let at: Block | undefined = block; at; at = at.parent) given.push(...at.given);
+    for (let at: Block | undefined = home; at; at = at.parent) given.push(...at.given);
     const facts: Facts = { bounds: this.bounds, nonNegative: given };
     return provablyNonNegative(form, facts);
   }
 
-  /** form >= 0 as a condition: true where it is provable in `block`. */
-  nonNegative(form: Affine, block: Block): Value {
-    if (this.provable(form, block)) return this.constant(k.boolean(true));
-    if (this.provable(form.times(-1).offset(-1), block)) return this.constant(k.boolean(false));
+  /** form >= 0 as a condition: a constant where that is provable. */
+  nonNegative(form: Affine): Value {
+    if (this.provable(form)) return this.constant(k.boolean(true));
+    if (this.provable(form.times(-1).offset(-1))) return this.constant(k.boolean(false));
     const positive = [...form.terms].filter(([, factor]) => factor > 0);
     const left = positive.reduce((sum, [atom, factor]) => sum.plus(Affine.atom(atom), factor), Affine.zero);
     const right = left.minus(form);
@@ -235,6 +244,7 @@ export class KernelWriter {
     then(yes);
     const no = new Block(block);
     otherwise?.(no);
+    // biome-ignore lint/suspicious/noThenProperty: the arm of a branch; no kernel is ever awaited
     block.statements.push({ kind: 'if', condition: test, then: yes.statements, otherwise: no.statements });
   }
 

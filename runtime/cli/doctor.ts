@@ -110,27 +110,29 @@ interface Library {
 
 /** koffi, which calls native code, and libLLVM, which makes it. */
 async function libllvm(): Promise<Library> {
-  let module: typeof import('../cpu/libllvm.js');
+  const { koffi } = await import('../cpu/koffi.js');
+  const common = { what: 'koffi', notes: [], details: {} };
   try {
-    module = await import('../cpu/libllvm.js');
+    koffi();
   } catch (error) {
     const text = `cannot be loaded: ${(error as Error).message}`;
     const notes = ['it has no prebuilt binary for this platform, or the packages are incomplete: npm install'];
-    return { findings: [{ what: 'koffi', state: 'broken', text, notes, details: {} }], usable: false };
+    return { findings: [{ ...common, state: 'broken', text, notes }], usable: false };
   }
-  const koffi: Finding = { what: 'koffi', state: 'ok', text: 'native calls work', notes: [], details: {} };
+  const nativeCalls: Finding = { ...common, state: 'ok', text: 'native calls work' };
+  const module = await import('../cpu/libllvm.js');
   const found = module.findLibLlvm();
   const refused = found.refused.map(({ path, reason }) => `refused ${path}: ${reason}`);
   if ('path' in found) {
     const text = `${found.version}  ${found.path}`;
     const details = { version: found.version, path: found.path, refused: found.refused };
-    return { findings: [koffi, { what: 'libLLVM', state: 'ok', text, notes: refused, details }], usable: true };
+    return { findings: [nativeCalls, { what: 'libLLVM', state: 'ok', text, notes: refused, details }], usable: true };
   }
   const hint = module.installHint();
   const text = `version ${module.OLDEST_LLVM} or newer is needed to compile for the CPU; none was found`;
   const notes = [...refused, `type:  ${hint}`];
   const details = { refused: found.refused, install: hint };
-  return { findings: [koffi, { what: 'libLLVM', state: 'missing', text, notes, details }], usable: false };
+  return { findings: [nativeCalls, { what: 'libLLVM', state: 'missing', text, notes, details }], usable: false };
 }
 
 /** Compiles a function, links it and calls it: the whole way that a kernel goes. */

@@ -1,7 +1,7 @@
 /** `trellis loss`: the loss, and its gradient, of a batch kept in `.npy` files. */
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import type { LossResult, Tensor } from '../index.js';
-import type { DeviceChoice } from '../options.js';
+import type { DeviceChoice, Infeasible } from '../options.js';
 import { type Reduction, reductionNames } from '../reduction.js';
 import type { SpecSignature } from '../signature.js';
 import { checkWritable, readNpy, writeNpy } from './npy.js';
@@ -22,8 +22,8 @@ interface LossOptions {
   fastemitLambda?: string;
   clamp?: string;
   device: string;
-  reduction: Reduction;
-  infeasible: 'inf' | 'zero' | 'error';
+  reduction: string;
+  infeasible: string;
   threads?: string;
   grads?: string[];
   cache: boolean;
@@ -50,14 +50,8 @@ export function addLoss(trellis: Command): void {
     .option('--fastemit-lambda <number>', 'short for --param fastemitLambda=<number>')
     .option('--clamp <number>', 'short for --param clamp=<number>')
     .option('--device <name>', 'where to compute: cpu, reference, or auto, the fastest that works here', 'auto')
-    .addOption(
-      new Option('--reduction <name>', 'how costs become one loss').choices([...reductionNames]).default('mean'),
-    )
-    .addOption(
-      new Option('--infeasible <what>', 'an utterance without any path: cost inf, cost 0, or an error')
-        .choices(['inf', 'zero', 'error'])
-        .default('inf'),
-    )
+    .option('--reduction <name>', `how costs become one loss: ${reductionNames.join(', ')}`, 'mean')
+    .option('--infeasible <what>', 'an utterance without any path: its cost is inf or zero, or it is an error', 'inf')
     .option('--threads <n>', 'threads on the CPU (default: one for each core)')
     .option('--grads <file>', 'write the gradient here; name=file where a spec has several', collect)
     .option('--no-cache', 'compile anew, and keep nothing on disk')
@@ -92,10 +86,10 @@ async function runLoss(spec: string, options: LossOptions): Promise<void> {
   const { loadLoss } = await import('../index.js');
   const loss = await withProgress(`reading ${spec}`, () =>
     loadLoss(spec, {
-      // Checked there, with all other options.
+      // Refused there, in the library's words, where they are none of these.
       device: options.device as DeviceChoice,
-      reduction: options.reduction,
-      infeasible: options.infeasible,
+      reduction: options.reduction as Reduction,
+      infeasible: options.infeasible as Infeasible,
       params,
       ...threads,
       ...(options.cache ? {} : { cacheDir: false as const }),

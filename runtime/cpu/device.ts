@@ -8,12 +8,14 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compile, compileToGraph, type SourceSpec } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import { CacheStore, type JsonValue } from '../cache-store.js';
+import { outline, prepare } from '../compiler/compile.js';
+import type { CompileOptions, PreparedProgram, SpecOutline } from '../compiler/protocol.js';
+import { outlineAsync, prepareAsync } from '../compiler/service.js';
 import type { Batch, Device, DeviceOptions, DeviceSpec, Runner, ShapeClass } from '../device.js';
 import { TrellisError, throwIfAborted } from '../errors.js';
-import { type SpecSignature, signatureOfGraph } from '../signature.js';
+import type { SpecSignature } from '../signature.js';
 import { CpuExecutor } from './executor.js';
 import { LlvmJit } from './jit.js';
 import { findLibLlvm, installHint } from './libllvm.js';
@@ -27,7 +29,14 @@ let device: Device | undefined;
 
 function openDevice(): Device {
   if (device) return device;
-  const found = findLibLlvm();
+  let found: ReturnType<typeof findLibLlvm>;
+  try {
+    found = findLibLlvm();
+  } catch (error) {
+    throw new TrellisError('device-unavailable', `koffi cannot be loaded: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
   if ('missing' in found) {
     throw new TrellisError('device-unavailable', `no libLLVM was found; install it with: ${installHint()}`);
   }
@@ -35,13 +44,17 @@ function openDevice(): Device {
   try {
     jit = new LlvmJit();
   } catch (error) {
-    throw new TrellisError('device-unavailable', `libLLVM at ${found.path} cannot be used: ${(error as Error).message}`, { cause: error });
+    throw new TrellisError(
+      'device-unavailable',
+      `libLLVM at ${found.path} cannot be used: ${(error as Error).message}`,
+      { cause: error },
+    );
   }
   device = {
     name: 'cpu',
     reals: 'f32',
-    open: async (file, options) => new CpuSpec(file, jit, storeFor(options)),
-    openSync: (file, options) => new CpuSpec(file, jit, storeFor(options)),
+    open: (file, options) => open(file, jit, storeFor(options)),
+    openSync: (file, options) => openSync(file, jit, storeFor(options)),
   };
   return device;
 }
@@ -88,89 +101,99 @@ interface SpecRecord {
   readonly files: readonly { readonly path: string; readonly hash: string }[];
 }
 
+type SourceFiles = SpecOutline['files'];
+const hashesOf = (files: SourceFiles): SpecRecord['files'] =>
+  files.map(({ path, text }) => ({ path, hash: sha256(text) }));
+const joinHashes = (files: SpecRecord['files']): string =>
+  sha256(files.map(({ path, hash }) => `${path} ${hash}`).join('\n'));
+
+const recordKey = (file: string): string =>
+  `spec\n${compilerFingerprint()}\n${file}\n${sha256(readFileSync(file, 'utf8'))}`;
+
+/** The record from disk, if every file of the spec is as it was. */
+function recall(file: string, store: CacheStore): SpecRecord | undefined {
+  const entry = store.get(recordKey(file));
+  if (!entry) return undefined;
+  const record = entry.metadata as unknown as SpecRecord;
+  try {
+    const unchanged = record.files.every(({ path, hash }) => sha256(readFileSync(path, 'utf8')) === hash);
+    return unchanged ? record : undefined;
+  } catch {
+    return undefined; // a file it imported is gone: reading the spec will say so
+  }
+}
+
+function remember(file: string, store: CacheStore, { signature, files }: SpecOutline): SpecRecord {
+  const record: SpecRecord = { signature, files: hashesOf(files) };
+  store.set(recordKey(file), record as unknown as JsonValue, new Uint8Array(0));
+  return record;
+}
+
+async function open(file: string, jit: LlvmJit, store: CacheStore): Promise<DeviceSpec> {
+  const record = recall(file, store) ?? remember(file, store, await outlineAsync(file));
+  return new CpuSpec(file, jit, store, record);
+}
+
+function openSync(file: string, jit: LlvmJit, store: CacheStore): DeviceSpec {
+  const record = recall(file, store) ?? remember(file, store, outline(file));
+  return new CpuSpec(file, jit, store, record);
+}
+
 class CpuSpec implements DeviceSpec {
   readonly signature: SpecSignature;
   /** Hash of all the source there is to this spec. */
   readonly #sourceHash: string;
-  #source: SourceSpec | undefined;
 
   constructor(
     private readonly file: string,
     private readonly jit: LlvmJit,
     private readonly store: CacheStore,
+    record: SpecRecord,
   ) {
-    const record = this.#recall() ?? this.#read();
     this.signature = record.signature;
-    this.#sourceHash = sha256(record.files.map(({ path, hash }) => `${path} ${hash}`).join('\n'));
-  }
-
-  get #recordKey(): string {
-    return `spec\n${compilerFingerprint()}\n${this.file}\n${sha256(readFileSync(this.file, 'utf8'))}`;
-  }
-
-  /** The record from disk, if every file of the spec is as it was. */
-  #recall(): SpecRecord | undefined {
-    const entry = this.store.get(this.#recordKey);
-    if (!entry) return undefined;
-    const record = entry.metadata as unknown as SpecRecord;
-    try {
-      const unchanged = record.files.every(({ path, hash }) => sha256(readFileSync(path, 'utf8')) === hash);
-      return unchanged ? record : undefined;
-    } catch {
-      return undefined; // a file it imported is gone: reading the spec will say so
-    }
-  }
-
-  #read(): SpecRecord {
-    const source = this.#compileGraph();
-    const files = source.files.map(({ path, text }) => ({ path, hash: sha256(text) }));
-    const record: SpecRecord = { signature: signatureOfGraph(source.graph), files };
-    this.store.set(this.#recordKey, record as unknown as JsonValue, new Uint8Array(0));
-    return record;
-  }
-
-  #compileGraph(): SourceSpec {
-    this.#source ??= compileToGraph(this.file);
-    return this.#source;
+    this.#sourceHash = joinHashes(record.files);
   }
 
   #programKey(shapeClass: ShapeClass): string {
     return ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint].join('\n');
   }
 
+  #options({ sizes, gradients }: ShapeClass): CompileOptions {
+    return { sizes, gradients, lattice: 'f64', vectorBits: this.jit.target.vectorBits };
+  }
+
   #fromDisk(shapeClass: ShapeClass): Runner | undefined {
     const entry = this.store.get(this.#programKey(shapeClass));
     if (!entry) return undefined;
-    return new CpuRunner('disk', this.signature, new CpuExecutor(entry.metadata as unknown as KernelProgram, entry.payload, this.jit, this.store));
+    const plan = entry.metadata as unknown as KernelProgram;
+    return new CpuRunner('disk', this.signature, new CpuExecutor(plan, entry.payload, this.jit, this.store));
   }
 
-  #text(shapeClass: ShapeClass): { program: KernelProgram; llvm: string } {
-    const { vectorBits } = this.jit.target;
-    const { sizes, gradients } = shapeClass;
-    return compile(this.#compileGraph(), { sizes, gradients, lattice: 'f64', vectorBits });
-  }
-
-  #finish(shapeClass: ShapeClass, program: KernelProgram, object: Uint8Array): Runner {
-    // Only what a launch needs; the kernels' bodies are in the object code.
-    const plan: KernelProgram = { ...program, phases: program.phases.map((phase) => phase.map((kernel) => ({ ...kernel, doc: [], body: [] }))) };
+  #finish(shapeClass: ShapeClass, { plan, files }: PreparedProgram, object: Uint8Array): Runner {
     const runner = new CpuRunner('compiled', this.signature, new CpuExecutor(plan, object, this.jit, this.store));
-    this.store.set(this.#programKey(shapeClass), plan as unknown as JsonValue, object);
+    // A file that changed since it was first read made another program: it must not be kept under the old one's key.
+    if (joinHashes(hashesOf(files)) === this.#sourceHash)
+      this.store.set(this.#programKey(shapeClass), plan as unknown as JsonValue, object);
     return runner;
   }
 
   async prepare(shapeClass: ShapeClass): Promise<Runner> {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const { program, llvm } = this.#text(shapeClass);
-    const { object } = await this.jit.compileAsync(llvm, { name: `${program.name}.ll` });
-    return this.#finish(shapeClass, program, object);
+    const prepared = await prepareAsync(this.file, this.#options(shapeClass));
+    const { object } = await this.jit.compileAsync(prepared.llvm, { name: `${prepared.plan.name}.ll` });
+    return this.#finish(shapeClass, prepared, object);
   }
 
   prepareSync(shapeClass: ShapeClass): Runner {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const { program, llvm } = this.#text(shapeClass);
-    return this.#finish(shapeClass, program, this.jit.compile(llvm, { name: `${program.name}.ll` }).object);
+    const prepared = prepare(this.file, this.#options(shapeClass));
+    return this.#finish(
+      shapeClass,
+      prepared,
+      this.jit.compile(prepared.llvm, { name: `${prepared.plan.name}.ll` }).object,
+    );
   }
 }
 
@@ -212,6 +235,12 @@ class CpuRunner implements Runner {
     for (const [name, array] of Object.entries(batch.out.gradients ?? {})) buffers[`grad_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     for (const { size } of this.signature.lengths) scalars[`${size}_max`] = batch.sizes[size]!;
-    return { buffers, scalars, work, ...(batch.threads !== undefined && { threads: batch.threads }), ...(abort && { abort }) };
+    return {
+      buffers,
+      scalars,
+      work,
+      ...(batch.threads !== undefined && { threads: batch.threads }),
+      ...(abort && { abort }),
+    };
   }
 }

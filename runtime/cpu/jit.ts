@@ -3,9 +3,10 @@
  *
  * The two halves are apart on purpose: objects go to the on-disk cache, and a process that finds one there only links it.
  */
-import koffi from 'koffi';
+import { koffi } from './koffi.js';
 import {
   archOfTriple,
+  callbackType,
   check,
   errorText,
   fail,
@@ -166,11 +167,11 @@ export class LlvmJit {
     const context: Pointer = llvm.LLVMContextCreate();
     // Without a handler, LLVM prints a code generation error and ends the process.
     const problems: string[] = [];
-    const handler = koffi.register((info: Pointer) => {
+    const handler = koffi().register((info: Pointer) => {
       const isError = llvm.LLVMGetDiagInfoSeverity(info) === severityError;
       const text = takeMessage(llvm, llvm.LLVMGetDiagInfoDescription(info));
       if (isError) problems.push(text);
-    }, diagnosticCallback);
+    }, callbackType());
     llvm.LLVMContextSetDiagnosticHandler(context, handler, null);
     let module: Pointer = null;
     try {
@@ -227,7 +228,7 @@ export class LlvmJit {
     } finally {
       if (module !== null) llvm.LLVMDisposeModule(module);
       llvm.LLVMContextDispose(context);
-      koffi.unregister(handler);
+      koffi().unregister(handler);
     }
   }
 
@@ -243,15 +244,15 @@ export class LlvmJit {
     const jit = slot[0] ?? null;
     // What ORC would print to stderr becomes part of the error.
     const reports: string[] = [];
-    const reporter = koffi.register((_context: Pointer, error: Pointer) => {
+    const reporter = koffi().register((_context: Pointer, error: Pointer) => {
       reports.push(errorText(llvm, error));
-    }, diagnosticCallback);
+    }, callbackType());
     let live = true;
     const dispose = () => {
       if (!live) return;
       live = false;
       const error: Pointer = llvm.LLVMOrcDisposeLLJIT(jit);
-      koffi.unregister(reporter);
+      koffi().unregister(reporter);
       check(llvm, error, 'LLVM cannot dispose of its JIT');
     };
     try {
@@ -277,7 +278,7 @@ export class LlvmJit {
     }
     return {
       func(symbol, result, args) {
-        return koffi.decode(this.lookup(symbol), koffi.proto(result, [...args])) as NativeFunction;
+        return koffi().decode(this.lookup(symbol), koffi().proto(result, [...args])) as NativeFunction;
       },
       lookup(symbol) {
         if (!live) throw new Error(`symbol '${symbol}' is looked up in code that has been disposed of`);
@@ -315,8 +316,6 @@ export class LlvmJit {
     return text?.includes('%zmm') ? 512 : text?.includes('%ymm') ? 256 : 128;
   }
 }
-
-const diagnosticCallback = koffi.pointer(koffi.proto('void', ['void *', 'void *']));
 
 function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits'>): Pointer {
   const arch = archOfTriple(target.triple);

@@ -7,7 +7,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import koffi, { type LibraryHandle } from 'koffi';
+import type { LibraryHandle } from 'koffi';
+import { koffi } from './koffi.js';
 
 /** Opaque pointers are the default from here on, and the printed IR uses them. */
 export const OLDEST_LLVM = 15;
@@ -41,7 +42,7 @@ const handles = new Map<string, LibraryHandle>();
 export function loadLibrary(path: string): LibraryHandle {
   let handle = handles.get(path);
   if (!handle) {
-    handle = koffi.load(path);
+    handle = koffi().load(path);
     handles.set(path, handle);
   }
   return handle;
@@ -163,7 +164,7 @@ function tryLibrary(candidate: Candidate): { version: string } | { reason: strin
     return { reason: 'it lacks LLVMRunPasses or LLVMOrcCreateLLJIT, so it is no libLLVM of version 15 or newer' };
   }
   try {
-    const outUint = koffi.out(koffi.pointer('uint'));
+    const outUint = koffi().out(koffi().pointer('uint'));
     const getVersion = library.func('LLVMGetVersion', 'void', [outUint, outUint, outUint]);
     const [major, minor, patch] = [[0], [0], [0]];
     getVersion(major, minor, patch);

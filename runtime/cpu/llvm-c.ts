@@ -4,7 +4,8 @@
  * Only functions that LLVM 15 and the newest release share. ORC's thread-safe contexts and modules, whose API changed
  * with LLVM 21, are avoided: modules become object files, and object files are what the JIT is given.
  */
-import koffi, { type LibraryHandle, type TypeObject } from 'koffi';
+import type { LibraryHandle, TypeObject } from 'koffi';
+import { koffi } from './koffi.js';
 import { findLibLlvm, loadLibrary } from './libllvm.js';
 
 /** What LLVM said about IR it was given, or about a request it cannot serve. */
@@ -25,10 +26,19 @@ export type Pointer = bigint | null;
 /** A function of koffi's: called as it is, or on a worker thread through `.async`, whose last argument is a callback. */
 export type NativeFunction = ReturnType<LibraryHandle['func']>;
 
-const out = koffi.out(koffi.pointer('void *'));
-const diagnosticHandler = koffi.pointer(koffi.proto('void', ['void *', 'void *']));
+/** Types that have no spelling of their own in koffi; made when the library is opened. */
+const out = 'out pointer';
+const outAddress = 'out address';
+const diagnosticHandler = 'diagnostic handler';
 const p = 'void *';
-type Prototype = readonly [result: string, args: readonly (string | TypeObject | typeof out)[]];
+type Prototype = readonly [result: string, args: readonly string[]];
+
+let callback: TypeObject | undefined;
+/** void (*)(void *, void *): what LLVM calls back with. */
+export function callbackType(): TypeObject {
+  callback ??= koffi().pointer(koffi().proto('void', ['void *', 'void *'])) as unknown as TypeObject;
+  return callback;
+}
 
 const prototypes = {
   LLVMContextCreate: [p, []],
@@ -69,7 +79,7 @@ const prototypes = {
   LLVMOrcLLJITGetExecutionSession: [p, [p]],
   LLVMOrcExecutionSessionSetErrorReporter: ['void', [p, diagnosticHandler, p]],
   LLVMOrcLLJITAddObjectFile: [p, [p, p, p]],
-  LLVMOrcLLJITLookup: [p, [p, koffi.out(koffi.pointer('uint64')), 'str']],
+  LLVMOrcLLJITLookup: [p, [p, outAddress, 'str']],
   LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess: [p, [out, 'char', p, p]],
   LLVMOrcJITDylibAddGenerator: ['void', [p, p]],
 } as const satisfies Record<string, Prototype>;
@@ -101,8 +111,17 @@ export function openLlvm(where?: { path: string; version: string }): Llvm {
   if (!llvm) {
     const library = loadLibrary(path);
     const functions: Record<string, NativeFunction> = {};
-    for (const [name, [result, args]] of Object.entries(prototypes)) {
-      functions[name] = library.func(name, result, [...args]);
+    const made: Record<string, TypeObject> = {
+      [out]: koffi().out(koffi().pointer('void *')) as unknown as TypeObject,
+      [outAddress]: koffi().out(koffi().pointer('uint64')) as unknown as TypeObject,
+      [diagnosticHandler]: callbackType(),
+    };
+    for (const [name, [result, args]] of Object.entries(prototypes as Record<string, Prototype>)) {
+      functions[name] = library.func(
+        name,
+        result,
+        args.map((type) => made[type] ?? type),
+      );
     }
     llvm = { ...(functions as unknown as Functions), path, version, library };
     opened.set(path, llvm);
@@ -113,7 +132,7 @@ export function openLlvm(where?: { path: string; version: string }): Llvm {
 /** A C string that LLVM allocated: its text; the string is freed. */
 export function takeMessage(llvm: Llvm, message: Pointer): string {
   if (message === null) return '';
-  const text: string = koffi.decode.string(message);
+  const text: string = koffi().decode.string(message);
   llvm.LLVMDisposeMessage(message);
   return text;
 }
@@ -127,7 +146,7 @@ export function check(llvm: Llvm, error: Pointer, doing: string): void {
 export function errorText(llvm: Llvm, error: Pointer): string {
   const message: Pointer = llvm.LLVMGetErrorMessage(error);
   if (message === null) return 'unknown error';
-  const text: string = koffi.decode.string(message);
+  const text: string = koffi().decode.string(message);
   llvm.LLVMDisposeErrorMessage(message);
   return text;
 }
@@ -140,7 +159,7 @@ export function fail(doing: string, message: string): never {
 export function takeBuffer(llvm: Llvm, buffer: Pointer): Uint8Array {
   const size = Number(llvm.LLVMGetBufferSize(buffer));
   const start: Pointer = llvm.LLVMGetBufferStart(buffer);
-  const bytes: Uint8Array = size === 0 ? new Uint8Array(0) : koffi.decode(start, 'uint8_t', size);
+  const bytes: Uint8Array = size === 0 ? new Uint8Array(0) : koffi().decode(start, 'uint8_t', size);
   llvm.LLVMDisposeMemoryBuffer(buffer);
   return bytes;
 }

@@ -1,6 +1,7 @@
 /** Memory that native code reads and writes: addresses of typed arrays, aligned arrays, reused scratch. */
-import koffi from 'koffi';
+
 import type { ElementType } from '../../compiler/kernel/kernel.js';
+import { koffi } from './koffi.js';
 
 export type NativeArray = Float32Array | Float64Array | Int32Array;
 
@@ -26,7 +27,7 @@ export const holds = (array: NativeArray, element: ElementType): boolean => arra
  */
 export function addressOf(array: NativeArray | Uint8Array | BigUint64Array): bigint {
   if (array.buffer.byteLength === 0 || array.length === 0) return 0n;
-  return koffi.address(array) as bigint;
+  return koffi().address(array) as bigint;
 }
 
 /** A zeroed array whose first element lies on a 64-byte boundary: vectors of it never straddle cache lines. */

@@ -1,8 +1,11 @@
 /** Runs a spec file as the TypeScript module it is, from wherever it lies, and takes the definition it exports. */
-import { createJiti } from 'jiti';
+import { createRequire } from 'node:module';
 import * as dsl from '../../dsl/index.js';
 import type { LossDefinition } from '../../dsl/index.js';
 import { TrellisError } from '../errors.js';
+
+/** Loaded at the first use: other devices start without it. */
+const lazily = createRequire(import.meta.url);
 
 /**
  * The default export of a spec file. The module is run afresh each time, so edits are seen.
@@ -11,6 +14,7 @@ import { TrellisError } from '../errors.js';
  * @throws TrellisError when the file cannot be run or does not export a loss
  */
 export function loadDefinition(file: string): LossDefinition {
+  const { createJiti } = lazily('jiti') as typeof import('jiti');
   const jiti = createJiti(import.meta.url, {
     virtualModules: { 'trellis-jit/dsl': dsl },
     // Edits are seen, and nothing is written beside the user's files. Source maps keep breakpoints in the author's lines.

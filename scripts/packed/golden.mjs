@@ -11,6 +11,10 @@ const expand = (value) => numbers[value] ?? value;
 // float64 on the reference; on the cpu float32 inputs and outputs.
 const tolerances = { reference: { cost: 1e-9, gradient: 1e-9 }, cpu: { cost: 1e-5, gradient: 2e-6 } };
 
+// The expected numbers of this one case belong to logits not yet rounded to the float32 that it stores; see
+// test/dsl/golden.test.ts, which also checks the costs of the stored ones to the last digits.
+const looser = { 'rnnt-huge-logits': { reference: { cost: 2e-8, gradient: 5e-8 } } };
+
 /** Largest difference, relative where `relative` and above 1; equal infinities agree. */
 function difference(actual, expected, relative) {
   let largest = actual.length === expected.length ? 0 : Infinity;
@@ -36,7 +40,8 @@ for (const file of readdirSync(folder).sort()) {
     const result = await loss.forward(acts, labels, one.actLens, one.labelLens);
     const cost = difference(result.costs.data, one.costs.map(expand), true);
     const gradient = difference(result.grads.data, one.grads.map(expand), false);
-    const fine = result.device === device && cost <= tolerances[device].cost && gradient <= tolerances[device].gradient;
+    const limits = looser[one.name]?.[device] ?? tolerances[device];
+    const fine = result.device === device && cost <= limits.cost && gradient <= limits.gradient;
     if (fine) right += 1;
     else wrong += 1;
     if (!fine) console.log(`${one.name} on ${result.device}: cost off by ${cost}, gradient by ${gradient}`);

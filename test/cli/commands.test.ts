@@ -3,13 +3,14 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readNpy } from '../../runtime/cli/npy.js';
-import { findLibLlvm } from '../../runtime/cpu/libllvm.js';
 import { loadCase } from '../cases.js';
+import { present } from '../runtime/devices.js';
 import { callTrellis, example, root, spawnTrellis, temporaryFolder, writeNumpy } from './helpers.js';
 
 const folder = temporaryFolder();
 const env = { TRELLIS_CACHE_DIR: join(folder, 'cache') };
-const hasLlvm = 'path' in findLibLlvm();
+/** The import above fails where a lane needs libLLVM and this machine has none. */
+const hasLlvm = present.some(({ device }) => device === 'cpu');
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
 
 /** Options that name the tensors of an example. */
@@ -52,7 +53,7 @@ describe('trellis', () => {
     const words = ['loss', 'rnnt', ...tensors('published-big'), '--device', 'cpu'];
     const outcome = await spawnTrellis(words, { env: { ...env, TRELLIS_LIBLLVM: join(folder, 'none') } });
     expect(outcome).toMatchObject({ code: 1, stdout: '' });
-    expect(outcome.stderr).toContain('TRELLIS_LIBLLVM');
+    expect(outcome.stderr).toMatch(/^error: .*libLLVM/);
   });
 });
 

@@ -3,7 +3,7 @@ import koffi from 'koffi';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import type { LlvmTarget } from '../../compiler/llvm/index.js';
 import { printLlvm } from '../../compiler/llvm/index.js';
-import { LlvmJit } from '../../runtime/cpu/jit.js';
+import { LlvmJit, type LoadedObject } from '../../runtime/cpu/jit.js';
 
 export type BufferArray = Float32Array | Float64Array | Int32Array;
 export const widths = [128, 256, 512] as const;
@@ -12,6 +12,16 @@ let shared: LlvmJit | undefined;
 export function hostJit(): LlvmJit {
   shared ??= new LlvmJit();
   return shared;
+}
+
+/** Code by text, so that a program run on many arrays is compiled once. */
+const cache = new WeakMap<LlvmJit, Map<string, LoadedObject>>();
+function loaded(jit: LlvmJit, text: string, name: string): LoadedObject {
+  const known = cache.get(jit) ?? new Map<string, LoadedObject>();
+  cache.set(jit, known);
+  const code = known.get(text) ?? jit.load(jit.compile(text, { name }).object);
+  known.set(text, code);
+  return code;
 }
 
 /** Runs a range of tasks of one kernel; without a range, all of `tasks`. */
@@ -26,7 +36,7 @@ export function compileNative(
   vectorBits: LlvmTarget['vectorBits'],
   jit: LlvmJit = hostJit(),
 ): Native {
-  const code = jit.load(jit.compile(printLlvm(program, { vectorBits }), { name: program.name }).object);
+  const code = loaded(jit, printLlvm(program, { vectorBits }), program.name);
   const names = program.phases.flat().map((kernel) => kernel.name);
   const functions = new Map(names.map((name) => [name, code.func(name, 'void', ['void *', 'int64_t', 'int64_t'])]));
   return {

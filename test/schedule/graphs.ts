@@ -19,7 +19,14 @@ export class HandMade {
   readonly U = U;
   readonly V = V;
 
-  field(name: string, kind: FieldDecl['kind'], domain: readonly SizeExpr[], axisNames: readonly string[], cell: Cell, outside = -Infinity): Cell {
+  field(
+    name: string,
+    kind: FieldDecl['kind'],
+    domain: readonly SizeExpr[],
+    axisNames: readonly string[],
+    cell: Cell,
+    outside = -Infinity,
+  ): Cell {
     const axes = axisNames.map((axis) => this.b.index(axis));
     this.fields.push({ name, kind, domain, axes, body: cell(...axes), outside, type: 'real' });
     return (...at) => this.b.read(name, 'real', at);
@@ -61,9 +68,15 @@ export function diagonalGraph(): Graph {
   const { b } = g;
   const blank = b.param('blank', 'int');
   const v0 = b.index('v');
-  const logZ = g.field('logZ', 'field', [T, U1], ['t', 'u'], (t, u) => b.reduce('logSumExp', v0, V, g.acts(t!, u!, v0)));
-  const stay = g.field('stay', 'field', [T, U1], ['t', 'u'], (t, u) => b.prim('sub', g.acts(t!, u!, blank), logZ(t!, u!)));
-  const emit = g.field('emit', 'field', [T, U], ['t', 'u'], (t, u) => b.prim('sub', g.acts(t!, u!, g.labels(u!)), logZ(t!, u!)));
+  const logZ = g.field('logZ', 'field', [T, U1], ['t', 'u'], (t, u) =>
+    b.reduce('logSumExp', v0, V, g.acts(t!, u!, v0)),
+  );
+  const stay = g.field('stay', 'field', [T, U1], ['t', 'u'], (t, u) =>
+    b.prim('sub', g.acts(t!, u!, blank), logZ(t!, u!)),
+  );
+  const emit = g.field('emit', 'field', [T, U], ['t', 'u'], (t, u) =>
+    b.prim('sub', g.acts(t!, u!, g.labels(u!)), logZ(t!, u!)),
+  );
   const add = (x: Expr, y: Expr): Expr => b.prim('add', x, y);
   const alpha = g.read('alpha');
   const beta = g.read('beta');
@@ -90,7 +103,8 @@ export function diagonalGraph(): Graph {
   const occupancy = g.field('occupancy', 'field', [T, U1], ['t', 'u'], (t, u) =>
     b.prim('exp', b.prim('sub', add(alpha(t!, u!), beta(t!, u!)), logLik)),
   );
-  const after = (t: Expr, u: Expr): Expr => b.select(b.logic('and', is(t, g.plus(b.size('T'), -1)), is(u, b.size('U'))), b.real(0), beta(g.plus(t, 1), u));
+  const after = (t: Expr, u: Expr): Expr =>
+    b.select(b.logic('and', is(t, g.plus(b.size('T'), -1)), is(u, b.size('U'))), b.real(0), beta(g.plus(t, 1), u));
   const q0 = g.field('q0', 'field', [T, U1], ['t', 'u'], (t, u) =>
     b.prim('exp', b.prim('sub', add(add(alpha(t!, u!), stay(t!, u!)), after(t!, u!)), logLik)),
   );

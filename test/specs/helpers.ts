@@ -4,9 +4,7 @@ import { type Input, logSumExp } from 'trellis-jit/dsl';
 const step = 0.25;
 export const penalty = (n: number): number => n * step;
 
-export function logSoftmax(acts: Input3, V: number, t: number, u: number, v: number): number {
+export function logSoftmax(acts: Input<3>, V: number, t: number, u: number, v: number): number {
   const logZ = logSumExp(V, (k) => acts(t, u, k));
   return acts(t, u, v) - logZ;
 }
-
-export type Unused = Field3;

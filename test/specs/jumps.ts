@@ -17,7 +17,7 @@ export default defineLoss(
       const jumps = durations.map((d, n) => alpha(t - d, u) + logp(t - d, u, blank) - price(n));
       return logAddExp(...jumps, t < T ? alpha(t, u - 1) + logp(t, u - 1, labels(u - 1)) : -Infinity);
     });
-    const grad = field([T, U + 1, V], (t, u, v) => exp(logp(t, u, v)) * exp(alpha(t, u) - alpha(T, U)));
+    const grad = field([T, U + 1, V], (t, u, v) => exp(logp(t, u, v) + Math.min(0, alpha(t, u) - alpha(T, U))));
     return { loss: -alpha(T, U), gradients: { acts: grad } };
   },
 );

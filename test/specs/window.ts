@@ -1,5 +1,18 @@
 /** A reduction over earlier cells inside of a recurrence, a delay that depends on t, and a per-utterance weight vector. */
-import { abs, defineLoss, type Field2, f32, field, i32, logSumExp, min, recurrence, sigmoid, softplus, sum } from 'trellis-jit/dsl';
+import {
+  abs,
+  defineLoss,
+  type Field2,
+  f32,
+  field,
+  i32,
+  logSumExp,
+  min,
+  recurrence,
+  sigmoid,
+  softplus,
+  sum,
+} from 'trellis-jit/dsl';
 
 export default defineLoss(
   {
@@ -9,7 +22,10 @@ export default defineLoss(
     statics: { reach: 3 },
   },
   ({ acts, weights, labels, T, U, V, rate, reach }) => {
-    const cell = field([T, U + 1], (t, u) => sum(V, (v) => acts(t, u, v) * weights(v)) / V - rate * abs(t - (T - 1) / 2));
+    const cell = field(
+      [T, U + 1],
+      (t, u) => sum(V, (v) => acts(t, u, v) * weights(v)) / V - rate * abs(t - (T - 1) / 2),
+    );
     const far: Field2 = recurrence([T, U + 1], (t, u) =>
       t === 0
         ? -u

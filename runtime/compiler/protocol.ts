@@ -1,0 +1,42 @@
+/** What the compiler's worker thread is asked, and what it answers. Everything here can be posted between threads. */
+
+import type { KernelProgram } from '../../compiler/kernel/kernel.js';
+import type { LlvmTarget } from '../../compiler/llvm/index.js';
+import type { ScheduleOptions } from '../../compiler/schedule/index.js';
+import { SpecError, type SpecErrorOptions } from '../../compiler/source.js';
+import type { SpecSignature } from '../signature.js';
+
+/** What a spec's files say: its arguments, and the files it consists of. */
+export interface SpecOutline {
+  readonly signature: SpecSignature;
+  readonly files: readonly { readonly path: string; readonly text: string }[];
+}
+
+/** A program ready for LLVM: its text, and what a launch needs of the kernels (their bodies are in the text). */
+export interface PreparedProgram {
+  /** The files it was made from, as they were. */
+  readonly files: SpecOutline['files'];
+  readonly plan: KernelProgram;
+  readonly llvm: string;
+}
+
+export type CompileOptions = ScheduleOptions & LlvmTarget;
+
+export type Request =
+  | { readonly kind: 'outline'; readonly file: string }
+  | { readonly kind: 'prepare'; readonly file: string; readonly options: CompileOptions };
+
+export type Answer =
+  | { readonly id: number; readonly value: SpecOutline | PreparedProgram }
+  | { readonly id: number; readonly specError: SpecErrorOptions }
+  | { readonly id: number; readonly message: string; readonly stack: string | undefined };
+
+/** An error as an answer: an author's mistake keeps its parts, so that it arrives as what it was. */
+export function answerOfError(id: number, error: unknown): Answer {
+  if (error instanceof SpecError) {
+    const { code, problem, origin, text, hint } = error;
+    return { id, specError: { code, message: problem, origin, text, hint } };
+  }
+  const known = error instanceof Error ? error : new Error(String(error));
+  return { id, message: known.message, stack: known.stack };
+}

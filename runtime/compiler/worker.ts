@@ -1,0 +1,14 @@
+/** The thread that reads and compiles specs, so that the event loop of the program goes on meanwhile. */
+import { parentPort } from 'node:worker_threads';
+import { outline, prepare } from './compile.js';
+import { type Answer, answerOfError, type Request } from './protocol.js';
+
+parentPort?.on('message', ({ id, request }: { id: number; request: Request }) => {
+  let answer: Answer;
+  try {
+    answer = { id, value: request.kind === 'outline' ? outline(request.file) : prepare(request.file, request.options) };
+  } catch (error) {
+    answer = answerOfError(id, error);
+  }
+  parentPort?.postMessage(answer);
+});

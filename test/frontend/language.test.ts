@@ -1,0 +1,296 @@
+/** What the front end makes of each construct of the language, seen through the graph it prints. */
+import { describe, expect, test } from 'vitest';
+import { readSpec } from '../../compiler/frontend/index.js';
+import { printGraph } from '../../compiler/graph/print.js';
+import { printed, readFiles, spec } from './scratch.js';
+
+/** The loss of a body that needs no field. */
+const loss = (body: string, top?: string): string => {
+  const lines = printed(body, top);
+  return /^return \{ loss: (.*), gradients: \{\} \};$/.exec(lines[lines.length - 1]!)![1]!;
+};
+const lossOf = (expression: string, top?: string): string =>
+  loss(`return { loss: ${expression}, gradients: {} };`, top);
+
+describe('expressions', () => {
+  test.each([
+    ['1 + 2 * 3', '7'],
+    ['T + 1', 'T + 1'],
+    ['(T - (U - 1)) * 0.5', '(T - (U - 1)) * 0.5'],
+    ['-(-T)', '-(-T)'],
+    ['acts(0, 0, 0) / 2', 'acts(0, 0, 0) / 2'],
+    ['T / U', 'T / U'],
+    ['logZero', '-Infinity'],
+    ['Infinity', 'Infinity'],
+    ['Number.NEGATIVE_INFINITY', '-Infinity'],
+    ['Math.exp(scale) + Math.LN2', 'exp(scale) + 0.6931471805599453'],
+    ['exp(1)', '2.718281828459045'],
+    ['logAddExp(acts(0, 0, 0), acts(0, 0, 1), scale)', 'logAddExp(acts(0, 0, 0), acts(0, 0, 1), scale)'],
+    ['min(T, U)', 'min(T, U)'],
+    ['max(scale)', 'scale'],
+    ['abs(T)', 'abs(T)'],
+    ['T > 0 && !(U === 0) || scale < 1 ? 1 : 2', 'T > 0 && !(U === 0) || scale < 1 ? 1 : 2'],
+    ['(T > 0 || U > 0) && V > 0 ? 1 : 2', '(T > 0 || U > 0) && V > 0 ? 1 : 2'],
+    ['true && T > 1 ? 1 : 2', 'T > 1 ? 1 : 2'],
+    ['factor === 3 ? scale : undefinedName', 'scale'],
+    ['(scale as number)!', 'scale'],
+    ['sum(V, (v) => acts(0, 0, v))', 'sum(V, (v) => acts(0, 0, v))'],
+    ['maxOver(2 * U + 1, (i) => i)', 'maxOver(2 * U + 1, (i) => i)'],
+    ['sum(T, (t) => sum(U, (t) => t))', 'sum(T, (t) => sum(U, (t) => t))'],
+    ['acts(T - 1, U, labels(U - 1) + 1)', 'acts(T - 1, U, labels(U - 1) + 1)'],
+  ])('%s', (written, expected) => expect(lossOf(written)).toBe(expected));
+});
+
+describe('statics unroll', () => {
+  test.each([
+    ['logAddExp(...durations.map((d, n) => acts(d, n, 0)))', 'logAddExp(acts(1, 0, 0), acts(2, 1, 0))'],
+    ['durations.length', '2'],
+    ['durations[1] * scale', '2 * scale'],
+    ['max(...[scale, ...durations])', 'max(scale, 1, 2)'],
+    ['logAddExp(...[])', '-Infinity'],
+    ['acts(factor - 1, 0, 0)', 'acts(2, 0, 0)'],
+  ])('%s', (written, expected) => expect(lossOf(written)).toBe(expected));
+
+  test('destructuring', () => {
+    expect(
+      loss(
+        'const [a, , c = 5, ...rest] = [...durations, 7, 8]; const { x: { y }, z = 2 } = { x: { y: scale } };\n' +
+          'return { loss: a + c + rest[0] + y * z, gradients: {} };',
+      ),
+    ).toBe('16 + scale * 2');
+  });
+});
+
+describe('helpers', () => {
+  test('blocks, hoisted functions, defaults and if chains become choices', () => {
+    expect(
+      loss(`
+    const pick = (x, y = 2) => {
+      const twice = double(x);
+      if (x > 1) return twice;
+      else if (x > 0) { const z = twice + y; return z; }
+      return y;
+    };
+    function double(x) { return 2 * x; }
+    return { loss: pick(scale), gradients: {} };`),
+    ).toBe('scale > 1 ? 2 * scale : scale > 0 ? 2 * scale + 2 : 2');
+  });
+  test('an early return on a static condition is taken while reading', () => {
+    expect(
+      loss(
+        'const f = (n, x) => { if (n === 3) return x; return 1; };\nreturn { loss: f(factor, scale), gradients: {} };',
+      ),
+    ).toBe('scale');
+  });
+  test('parameters and consts hide outer names', () => {
+    expect(loss('const f = (T) => { const U = T + 1; return U; };\nreturn { loss: f(scale), gradients: {} };')).toBe(
+      'scale + 1',
+    );
+  });
+  test('functions are values', () => {
+    expect(loss('const twice = (f, x) => f(f(x));\nreturn { loss: twice((x) => x * scale, 2), gradients: {} };')).toBe(
+      '2 * scale * scale',
+    );
+  });
+  test('a helper may make fields; each gets a name of its own', () => {
+    const lines =
+      printed(`const norm = (x) => { const z = field([T], (t) => x(t, 0, 0)); return field([T], (t) => x(t, 0, 1) - z(t)); };
+    const a = norm(acts);
+    const b = norm(acts);
+    return { loss: a(0) + b(0), gradients: {} };`);
+    expect(lines).toEqual([
+      'const z = field([T], (t) => acts(t, 0, 0));',
+      'const a = field([T], (t) => acts(t, 0, 1) - z(t));',
+      'const z_2 = field([T], (t) => acts(t, 0, 0));',
+      'const b = field([T], (t) => acts(t, 0, 1) - z_2(t));',
+      'return { loss: a(0) + b(0), gradients: {} };',
+    ]);
+  });
+});
+
+describe('fields', () => {
+  test('bodies look ahead, inline fields get a name, missing indices are made up', () => {
+    const lines = printed(`const first = field([T], (t) => later(t) + 1);
+    const later = field([T], () => scale, { outside: -1 });
+    return { loss: first(0), gradients: { acts: field([T, U + 1, V], (t, u, v) => v) } };`);
+    expect(lines).toEqual([
+      'const first = field([T], (t) => later(t) + 1);',
+      'const later = field([T], (i0) => scale, { outside: -1 });',
+      'const unnamed = field([T, U + 1, V], (t, u, v) => v);',
+      'return { loss: first(0), gradients: { acts: unnamed } };',
+    ]);
+  });
+  test('names of fields keep clear of inputs, sizes and buffers', () => {
+    const lines = printed(
+      'const loss = field([T], (t) => t);\nconst grad_acts = field([T], (t) => loss(t));\nreturn { loss: loss(0), gradients: {} };',
+    );
+    expect(lines.map((line) => line.split(' ')[1])).toEqual(['loss_2', 'grad_acts_2', '{']);
+  });
+  test('recurrences may read each other', () => {
+    const lines = printed(`const a: Field1 = recurrence([T], (t) => b(t - 1));
+    const b: Field1 = recurrence([T], (t) => a(t) + 1);
+    return { loss: a(0), gradients: {} };`);
+    expect(lines.slice(0, 2)).toEqual([
+      'const a: Field1 = recurrence([T], (t) => b(t - 1));',
+      'const b: Field1 = recurrence([T], (t) => a(t) + 1);',
+    ]);
+  });
+});
+
+describe('what is learnt about ints', () => {
+  const read = (body: string) => readFiles({ 'spec.ts': spec(`${body}\nreturn { loss: 0, gradients: {} };`) }).graph;
+  const param = (body: string, name: string) => read(body).params.find((p) => p.name === name);
+  const V = { constant: 0, terms: { V: 1 } };
+
+  test('a parameter used as an index is an int below that dimension', () => {
+    expect(param('const a = field([T], (t) => acts(t, 0, blank));', 'blank')).toMatchObject({ type: 'int', below: V });
+  });
+  test('through arithmetic too, but then without a limit', () => {
+    const decl = param('const a = field([T], (t) => acts(t, 0, blank + skip - 1));', 'skip');
+    expect(decl).toEqual({ name: 'skip', type: 'int', default: 0 });
+  });
+  test('a parameter compared with an index is an int of its range', () => {
+    expect(param('const a = field([T, V], (t, v) => (v === blank ? 1 : 0));', 'blank')).toMatchObject({
+      type: 'int',
+      below: V,
+    });
+  });
+  test('a use as an index outweighs a comparison', () => {
+    const decl = param('const a = field([T], (t) => (t < blank ? 1 : 0) + acts(t, 0, blank));', 'blank');
+    expect(decl).toMatchObject({ type: 'int', below: V });
+  });
+  test('other parameters stay real', () => {
+    expect(param('const a = field([T], (t) => t * scale + (scale > 0 ? 1 : 0));', 'scale')).toEqual({
+      name: 'scale',
+      type: 'real',
+      default: 1,
+    });
+  });
+  test('labels get their limit from the dimension they index', () => {
+    const graph = read('const a = field([U], (u) => acts(0, u, labels(u)));');
+    expect(graph.inputs[1]).toMatchObject({ name: 'labels', below: V });
+  });
+  test('or from the index they are compared with', () => {
+    const graph = read('const a = field([U, V], (u, v) => (v === labels(u) ? 1 : 0));');
+    expect(graph.inputs[1]).toMatchObject({ name: 'labels', below: V });
+  });
+  test('the parameter that `not` names is an int', () => {
+    const text = spec('return { loss: 0, gradients: {} };').replace("i32('U')", "i32('U', { not: 'skip' })");
+    const { graph } = readFiles({ 'spec.ts': text });
+    expect(graph.inputs[1]).toMatchObject({ not: 'skip' });
+    expect(graph.params[1]).toMatchObject({ name: 'skip', type: 'int' });
+  });
+});
+
+describe('files', () => {
+  test('imports are inlined: named, default, namespace, re-exported, in folders', () => {
+    const files = {
+      'spec.ts': spec(
+        'return { loss: h.twice(half(scale)) + weight + all + inner.deep, gradients: {} };',
+        `
+import half, { weight as weight } from './lib/half.js';
+import * as h from './lib/index.js';
+import { all, inner } from './lib';`,
+      ),
+      'lib/half.ts':
+        "import { quarter } from './index.js';\nexport const weight = 2 * quarter;\nexport default (x: number) => x / 2;\n",
+      'lib/index.ts':
+        "export * from './twice.js';\nexport { all } from './constants.js';\nexport * as inner from './constants.js';\nexport const quarter = 0.25;\n",
+      'lib/twice.ts':
+        "import { exp as e } from 'trellis-jit/dsl';\nexport function twice(x: number) { return e(2 * x); }\n",
+      'lib/constants.ts':
+        'const seven = 7;\nexport { seven as all };\nexport const deep = Math.PI;\nlet ignored = 1;\nconsole.log(ignored);\n',
+    };
+    const reading = readFiles(files);
+    expect(reading.files.map(({ path }) => path.split('/').slice(-1)[0])).toEqual([
+      'spec.ts',
+      'index.ts',
+      'twice.ts',
+      'half.ts',
+      'constants.ts',
+    ]);
+    expect(printed(files)).toEqual([`return { loss: exp(2 * (scale / 2)) + 0.5 + 7 + ${Math.PI}, gradients: {} };`]);
+  });
+  test('the vocabulary as a namespace, under aliases and by relative path', () => {
+    const text = (
+      from: string,
+    ) => `import * as dsl from '${from}';\nimport { field as cells, f32 } from '${from}';\nexport default dsl.defineLoss(
+      { name: 'x', inputs: { a: f32('T') } }, (given) => { const b = cells([given.T], (t) => dsl.tanh(given.a(t)));
+      return { loss: b(0), gradients: { a: b } }; });`;
+    const expected = ['const b = field([T], (t) => tanh(a(t)));', 'return { loss: b(0), gradients: { a: b } };'];
+    for (const from of ['trellis-jit/dsl', `${process.cwd()}/dsl/index.js`, `${process.cwd()}/dist/dsl/index.js`]) {
+      expect(printed({ 'spec.ts': text(from) })).toEqual(expected);
+    }
+  });
+  test('a loss may be a const first, or come from another file', () => {
+    const text = spec('return { loss: scale, gradients: {} };');
+    const named = text.replace('export default', 'const mine =');
+    expect(printed({ 'spec.ts': `${named}\nexport default mine;` })).toHaveLength(1);
+    expect(printed({ 'spec.ts': `${named}\nexport { mine as default };` })).toHaveLength(1);
+    expect(printed({ 'spec.ts': "export { default } from './other.js';", 'other.ts': text })).toHaveLength(1);
+  });
+  test('reading never runs a spec', () => {
+    const top = "const boom = (() => { throw new Error('ran'); })();\nexport const log2 = process.exit(3);";
+    expect(lossOf('scale', top)).toBe('scale');
+  });
+  test('a file that is not there is a file error', () => {
+    expect(() => readSpec('specs/no-such-spec.ts')).toThrow(/ENOENT/);
+  });
+});
+
+describe('the header', () => {
+  test('lengths: T and U by default, or as declared', () => {
+    const graph = (header: string) =>
+      readFiles({
+        'spec.ts': `import { defineLoss, f32 } from 'trellis-jit/dsl';\nexport default defineLoss({ name: 'x', ${header} }, ({ a }) => ({ loss: a(0), gradients: {} }));`,
+      }).graph;
+    expect(graph("inputs: { a: f32('T') }").lengths).toEqual([{ size: 'T', argument: 'actLens' }]);
+    expect(graph("inputs: { a: f32('S') }").lengths).toEqual([]);
+    expect(graph("inputs: { a: f32('S') }, lengths: { S: 'frames' }").lengths).toEqual([
+      { size: 'S', argument: 'frames' },
+    ]);
+    expect(graph("inputs: { a: f32('2*S - 1') }, doc: 'one line'")).toMatchObject({
+      doc: 'one line',
+      inputs: [{ dims: [{ constant: -1, terms: { S: 2 } }] }],
+    });
+  });
+  test('statics can be given other values', () => {
+    const file = 'test/frontend/unrolled.ts';
+    const lossOf = (statics: Record<string, number | number[]>) => {
+      const { graph } = readSpec(file, { statics });
+      return [
+        printGraph(graph)
+          .split('\n')
+          .find((line) => line.includes('return'))!
+          .trim(),
+        graph.statics,
+      ];
+    };
+    expect(lossOf({})).toEqual(['return { loss: logAddExp(a(1), a(2)), gradients: {} };', { steps: [1, 2], shift: 0 }]);
+    expect(lossOf({ steps: [4], shift: 1 })).toEqual([
+      'return { loss: a(5), gradients: {} };',
+      { steps: [4], shift: 1 },
+    ]);
+    expect(() => lossOf({ step: [4] })).toThrow(
+      'statics: the spec declares no static step; it declares steps and shift',
+    );
+    expect(() => lossOf({ steps: 4 })).toThrow('statics: steps is 4; it must be an array of finite numbers');
+    expect(() => lossOf({ shift: Number.NaN })).toThrow('statics: shift is null; it must be a finite number');
+  });
+  test('statics are kept for cache keys', () => {
+    expect(readFiles({ 'spec.ts': spec('return { loss: 0, gradients: {} };') }).graph.statics).toEqual({
+      durations: [1, 2],
+      factor: 3,
+    });
+  });
+});
+
+test('expressions remember every place they were written in', () => {
+  const { graph } = readSpec('specs/rnnt.ts');
+  const alpha = graph.fields.find(({ name }) => name === 'alpha')!;
+  const places = graph.origins.get(alpha.body.id)!;
+  expect(places[0]!.file).toBe('specs/rnnt.ts');
+  expect(graph.fieldOrigins.get('alpha')!.line).toBeGreaterThan(20);
+  const missing = graph.fields.filter(({ body }) => !graph.origins.has(body.id)).map(({ name }) => name);
+  expect(missing).toEqual([]);
+});

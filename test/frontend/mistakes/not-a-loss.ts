@@ -1,0 +1,3 @@
+// @ts-nocheck
+// not-a-loss: { name: 'wrong' }
+export default { name: 'wrong' };
