@@ -5,6 +5,7 @@
  */
 import { create, globals } from 'webgpu';
 import type { KExpr, KernelProgram } from '../../compiler/kernel/kernel.js';
+import type { Graph } from '../../compiler/graph/graph.js';
 import { joinDouble, printWgsl, splitDouble, type WgslKernel, type WgslProgram } from '../../compiler/wgsl/index.js';
 
 Object.assign(globalThis, globals);
@@ -49,6 +50,12 @@ export function deviceFor(subgroups: boolean): Promise<GPUDevice> {
     devices.set(subgroups, device);
   }
   return device;
+}
+
+/** Of a batch's sizes, those that are compiled in: the same for all utterances. */
+export function fixedSizes(graph: Graph, sizes: Readonly<Record<string, number>>): Record<string, number> {
+  const ragged = new Set(graph.lengths.map(({ size }) => size));
+  return Object.fromEntries(Object.entries(sizes).filter(([name]) => !ragged.has(name)));
 }
 
 /** The value of an index expression over launch scalars. */

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { compileToGraph, compileToKernels } from '../../compiler/compile.js';
 import type { LossDefinition } from '../../dsl/index.js';
 import { evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from '../specs.js';
-import { compileGpu, variantName, variants } from './run.js';
+import { compileGpu, fixedSizes, variantName, variants } from './run.js';
 
 const files = ['../specs/', '../../specs/'].flatMap((folder) => {
   const path = fileURLToPath(new URL(folder, import.meta.url));
@@ -25,7 +25,7 @@ describe.each(variants.map((variant) => [variantName(variant), variant] as const
       const batch = randomBatch(graph, seed, { size: sizes[seed % sizes.length]!, scale: 3 });
       const expected = evaluateBatch(graph, batch, (utterance) => definition.evaluate(utterance));
       for (const gradients of seed === 1 ? [true, false] : [true]) {
-        const program = compileToKernels(spec, { sizes: batch.sizes, lattice: 'f64', gradients });
+        const program = compileToKernels(spec, { sizes: fixedSizes(graph, batch.sizes), lattice: 'f64', gradients });
         const compiled = await compileGpu(program, variant);
         const { buffers, scalars } = launchArguments(graph, program, batch);
         await compiled.run(new Map(Object.entries(buffers)), new Map(Object.entries(scalars)));
