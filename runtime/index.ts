@@ -19,7 +19,8 @@ export {
   type ShapeClass,
 } from './device.js';
 export { type ErrorCode, InputError, TrellisError } from './errors.js';
-export { Loss, type LossArgument, type LossResult, loadLoss, type TensorBundle } from './loss.js';
+export { loadLoss } from './load.js';
+export { Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
 export type { CallOptions, CommonOptions, DeviceChoice, Infeasible, LossOptions } from './options.js';
 export { type Reduction, reductionNames } from './reduction.js';
 export { RNNTLoss, type RNNTLossOptions, rnntLoss } from './rnnt-loss.js';

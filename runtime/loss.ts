@@ -5,22 +5,12 @@
 import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
 import { describe, didYouMean, InputError, listOf, throwIfAborted, TrellisError } from './errors.js';
-import { type OpenSpec, SpecKernels } from './kernels.js';
-import {
-  type CallOptions,
-  checkCall,
-  checkOptionNames,
-  checkParamsObject,
-  checkSettings,
-  commonNames,
-  type LossOptions,
-  type Settings,
-} from './options.js';
+import type { OpenSpec, SpecKernels } from './kernels.js';
+import { type CallOptions, checkCall, type Settings } from './options.js';
 import { chooseOutputs } from './outputs.js';
 import { checkParamNames, type ParamValues, resolveParams } from './params.js';
 import { reduceCosts, reductionFactors } from './reduction.js';
 import type { SpecSignature } from './signature.js';
-import { findSpec } from './specs.js';
 import type { RealArray, Tensor, TensorLike } from './tensor.js';
 import { checkLengths, checkShapes, convertInputs } from './validate.js';
 
@@ -65,23 +55,16 @@ export class Loss {
   readonly #settings: Settings;
   readonly #params: ParamValues;
 
-  /** Made by `loadLoss`, and by `RNNTLoss`. */
+  /** Made by `loadLoss`, by `RNNTLoss`, and in browsers by `createLoss`. */
   protected constructor(kernels: SpecKernels, settings: Settings, params: ParamValues) {
     this.#kernels = kernels;
     this.#settings = settings;
     this.#params = params;
   }
 
-  /**
-   * Loads a spec.
-   * @throws InputError for an unknown spec or option, SpecError for a mistake in the spec, TrellisError when the device is not available
-   */
-  static async load(spec: string | URL, options?: LossOptions): Promise<Loss> {
-    const checked = checkOptionNames('options', options, [...commonNames, 'params']);
-    const settings = checkSettings(checked);
-    const params = checkParamsObject(checked.params);
-    const loss = new Loss(new SpecKernels(findSpec(spec), settings.device, settings), settings, params);
-    return loss.ready();
+  /** @internal A loss over kernels, wherever they come from. */
+  static over(kernels: SpecKernels, settings: Settings, params: ParamValues): Loss {
+    return new Loss(kernels, settings, params);
   }
 
   /**
@@ -237,13 +220,6 @@ export class Loss {
     };
   }
 }
-
-/**
- * Loads a loss from a spec: a shipped one by name, or anybody's by path.
- * @throws InputError for an unknown spec or option, SpecError for a mistake in the spec, TrellisError when the device is not available
- */
-export const loadLoss = (specNameOrPath: string | URL, options?: LossOptions): Promise<Loss> =>
-  Loss.load(specNameOrPath, options);
 
 /** The length argument that counts targets: that of the first int input with an axis that varies between utterances. */
 function targetLengths(signature: SpecSignature): string | undefined {

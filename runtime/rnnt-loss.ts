@@ -1,7 +1,7 @@
 /** The RNN-T loss under the names and defaults that ESPnet's users know. */
 import type { Batch } from './device.js';
 import { describe, InputError } from './errors.js';
-import { SpecKernels } from './kernels.js';
+import type { SpecKernels } from './kernels.js';
 import { Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
 import {
   type CallOptions,
@@ -11,6 +11,7 @@ import {
   type CommonOptions,
   commonNames,
 } from './options.js';
+import { kernelsOfFile } from './spec-file.js';
 import { findSpec } from './specs.js';
 import type { TensorLike } from './tensor.js';
 
@@ -64,7 +65,7 @@ export class RNNTLoss extends Loss {
     const checked = checkOptionNames('options', options, [...rnntNames, ...commonNames]);
     const { normalized, params } = checkRnntOptions(checked, -1);
     const settings = checkSettings(checked);
-    super(kernels ?? new SpecKernels(specOf(normalized), settings.device, settings), settings, params);
+    super(kernels ?? kernelsOfFile(specOf(normalized), settings.device, settings), settings, params);
     this.#normalized = normalized;
   }
 
@@ -160,7 +161,7 @@ export async function rnntLoss(
   }
   const settings = checkSettings(rest);
   const key = JSON.stringify([normalized, settings.device, settings.cacheDir ?? null]);
-  const kernels = sharedKernels.get(key) ?? new SpecKernels(specOf(normalized), settings.device, settings);
+  const kernels = sharedKernels.get(key) ?? kernelsOfFile(specOf(normalized), settings.device, settings);
   sharedKernels.set(key, kernels);
   const call = {
     ...(grads === undefined ? {} : { grads }),
