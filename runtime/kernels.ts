@@ -1,6 +1,7 @@
 /** One spec on one device, opened once, with the kernels built for it: what a loss object runs on. */
 import { KernelCache } from './cache.js';
-import { type Device, type DeviceSpec, notReady, type Runner, type ShapeClass } from './device.js';
+import type { Device, DeviceSpec, Runner, ShapeClass } from './device.js';
+import { TrellisError } from './errors.js';
 
 export interface OpenSpec {
   readonly device: Pick<Device, 'name' | 'reals'>;
@@ -13,6 +14,10 @@ export interface SpecOpener {
   /** @throws TrellisError 'not-supported' where it can only be opened asynchronously. */
   openSync(): OpenSpec;
 }
+
+/** For devices that cannot wait for their results. */
+export const noForwardSync = (device: string): TrellisError =>
+  new TrellisError('not-supported', `the ${device} device has no forwardSync; use await loss.forward(...)`);
 
 export class SpecKernels {
   readonly cache = new KernelCache();
@@ -54,7 +59,7 @@ export class SpecKernels {
 
   runnerSync({ device, spec }: OpenSpec, shapeClass: ShapeClass): Runner {
     return this.cache.getSync(shapeClass, () => {
-      if (spec.prepareSync === undefined) throw notReady(device.name);
+      if (spec.prepareSync === undefined) throw noForwardSync(device.name);
       return spec.prepareSync(shapeClass);
     });
   }

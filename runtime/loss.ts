@@ -5,7 +5,7 @@
 import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
 import { describe, didYouMean, InputError, listOf, throwIfAborted, TrellisError } from './errors.js';
-import type { OpenSpec, SpecKernels } from './kernels.js';
+import { noForwardSync, type OpenSpec, type SpecKernels } from './kernels.js';
 import { type CallOptions, checkCall, type Settings } from './options.js';
 import { chooseOutputs } from './outputs.js';
 import { checkParamNames, type ParamValues, resolveParams } from './params.js';
@@ -125,10 +125,7 @@ export class Loss {
     for (const step of plan.steps) {
       const runner = this.#kernels.runnerSync(open, step.shapeClass);
       if (runner.runSync === undefined) {
-        throw new TrellisError(
-          'not-supported',
-          `the ${open.device.name} device has no forwardSync; use await loss.forward(...)`,
-        );
+        throw noForwardSync(open.device.name);
       }
       const start = performance.now();
       runner.runSync(step.batch);

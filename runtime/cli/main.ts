@@ -7,6 +7,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../package.js';
+import { addBuild } from './build.js';
 import { addDoctor } from './doctor.js';
 import { addDump } from './dump.js';
 import { addList } from './list.js';
@@ -35,6 +36,7 @@ Examples:
     );
   addLoss(trellis);
   addDump(trellis);
+  addBuild(trellis);
   addDoctor(trellis);
   addList(trellis);
   // Copied to every command: throw instead of ending the process.
