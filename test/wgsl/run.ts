@@ -5,7 +5,7 @@
  */
 import { create, globals } from 'webgpu';
 import type { KExpr, KernelProgram } from '../../compiler/kernel/kernel.js';
-import type { Graph } from '../../compiler/graph/graph.js';
+import { compileToKernels, type SourceSpec } from '../../compiler/compile.js';
 import { joinDouble, printWgsl, splitDouble, type WgslKernel, type WgslProgram } from '../../compiler/wgsl/index.js';
 
 Object.assign(globalThis, globals);
@@ -52,10 +52,12 @@ export function deviceFor(subgroups: boolean): Promise<GPUDevice> {
   return device;
 }
 
-/** Of a batch's sizes, those that are compiled in: the same for all utterances. */
-export function fixedSizes(graph: Graph, sizes: Readonly<Record<string, number>>): Record<string, number> {
-  const ragged = new Set(graph.lengths.map(({ size }) => size));
-  return Object.fromEntries(Object.entries(sizes).filter(([name]) => !ragged.has(name)));
+/** One program for all sizes: those that are the same for all utterances are launch scalars as well. */
+export function openProgram(spec: SourceSpec, gradients: boolean): KernelProgram {
+  const ragged = new Set(spec.graph.lengths.map(({ size }) => size));
+  const dims = spec.graph.inputs.flatMap((input) => input.dims.flatMap((dim) => Object.keys(dim.terms)));
+  const openSizes = [...new Set(dims)].filter((name) => !ragged.has(name));
+  return compileToKernels(spec, { sizes: {}, openSizes, lattice: 'f64', gradients });
 }
 
 /** The value of an index expression over launch scalars. */
