@@ -43,7 +43,8 @@ export const isGpuBuffer = (value: HostArray | GPUBuffer): value is GPUBuffer =>
 export const bytesOf = ({ element }: Pick<BufferDecl, 'element'>): number => (element === 'f64' ? 8 : 4);
 export const shapeOf = (decl: BufferDecl, scalars: GpuCall['scalars']): number[] =>
   decl.shape.map((extent: KExpr) => evaluateExtent(extent, scalars));
-export const product = (extents: readonly number[]): number => extents.reduce((all, extent) => all * Math.max(0, extent), 1);
+export const product = (extents: readonly number[]): number =>
+  extents.reduce((all, extent) => all * Math.max(0, extent), 1);
 
 /** A program, ready to be called any number of times, also several times at once. */
 export class GpuExecutor {
@@ -202,7 +203,10 @@ export function operandOf({ program, call, session }: CallState, decl: BufferDec
   const shared = Object.entries(call.buffers).some(([name, other]) => name !== decl.name && other === given);
   const direct = (given.usage & usage.storage) !== 0 && elements * 4 <= session.limits.bindingBytes;
   if ((!direct || shared) && (given.usage & copy) === 0) {
-    throw refuse('is a GPUBuffer that has to be copied, without the usage for it', 'a GPUBuffer with COPY_SRC and COPY_DST');
+    throw refuse(
+      'is a GPUBuffer that has to be copied, without the usage for it',
+      'a GPUBuffer with COPY_SRC and COPY_DST',
+    );
   }
   return { buffer: given, direct: direct && !(shared && decl.role === 'input') };
 }

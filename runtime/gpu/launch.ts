@@ -125,7 +125,14 @@ export class Launch {
   }
 
   /** Tasks [begin, end) of a kernel. */
-  dispatch(pipeline: Pipeline, kernel: WgslKernel, text: WgslProgram, scalars: Scalars, begin: number, end: number): void {
+  dispatch(
+    pipeline: Pipeline,
+    kernel: WgslKernel,
+    text: WgslProgram,
+    scalars: Scalars,
+    begin: number,
+    end: number,
+  ): void {
     const most = this.state.session.limits.workgroups;
     for (let at = begin; at < end; ) {
       const size = gridOf(end - at, most);
@@ -175,7 +182,9 @@ export class Launch {
     device.queue.writeBuffer(uniform, 0, uniforms);
 
     const timed = session.profile !== undefined && session.timestamps && this.#dispatches.length * 2 <= MOST_QUERIES;
-    const queries = timed ? device.createQuerySet({ type: 'timestamp', count: this.#dispatches.length * 2 }) : undefined;
+    const queries = timed
+      ? device.createQuerySet({ type: 'timestamp', count: this.#dispatches.length * 2 })
+      : undefined;
     let pass = queries === undefined ? encoder.beginComputePass() : undefined;
     this.#dispatches.forEach(({ pipeline, kernel, size, slot }, n) => {
       if (queries !== undefined) {
@@ -191,7 +200,8 @@ export class Launch {
             { binding: 0, resource: { buffer: uniform, offset: slot, size: slotBytes } },
             ...kernel.bindings.map(({ binding, buffer }) => {
               const bound = this.#bound.get(buffer);
-              if (bound === undefined) throw new Error(`kernel ${kernel.name} binds '${buffer}', which its program has not`);
+              if (bound === undefined)
+                throw new Error(`kernel ${kernel.name} binds '${buffer}', which its program has not`);
               return { binding, resource: { buffer: bound.buffer, offset: 0, size: bound.bytes } };
             }),
           ],

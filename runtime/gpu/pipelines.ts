@@ -72,7 +72,11 @@ export class PipelineCache {
     if ('pipeline' in outcome && problem === undefined) return { pipeline: outcome.pipeline, layout };
     await session.settleLoss();
     if (session.lost !== undefined) throw session.lost;
-    throw (await refusal(module, kernel)) ?? problem ?? session.explain(what, 'error' in outcome ? outcome.error : undefined);
+    throw (
+      (await refusal(module, kernel)) ??
+      problem ??
+      session.explain(what, 'error' in outcome ? outcome.error : undefined)
+    );
   }
 }
 

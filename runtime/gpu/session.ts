@@ -66,7 +66,9 @@ function limitsOf(device: GPUDevice, lower: Partial<GpuLimits>): GpuLimits {
     storageBuffers: device.limits.maxStorageBuffersPerShaderStage,
   };
   const names = Object.keys(own) as (keyof GpuLimits)[];
-  return Object.fromEntries(names.map((name) => [name, Math.min(own[name], lower[name] ?? own[name])])) as unknown as GpuLimits;
+  return Object.fromEntries(
+    names.map((name) => [name, Math.min(own[name], lower[name] ?? own[name])]),
+  ) as unknown as GpuLimits;
 }
 
 const scopes = ['internal', 'out-of-memory', 'validation'] as const;
@@ -136,7 +138,9 @@ export class GpuSession {
     const answers = scopes.map(() => device.popErrorScope().catch(() => null));
     if (thrown !== undefined) throw this.explain(what, thrown);
     const problem = Promise.all(answers).then((errors) => {
-      const byScope = errors.flatMap((error, n) => (error === null ? [] : [{ scope: scopes[scopes.length - 1 - n]!, error }]));
+      const byScope = errors.flatMap((error, n) =>
+        error === null ? [] : [{ scope: scopes[scopes.length - 1 - n]!, error }],
+      );
       // Failing to get memory makes every later use of the object invalid as well: the cause comes first.
       const first = byScope.find(({ scope }) => scope === 'out-of-memory') ?? byScope[0];
       return first && this.#fault(what, first.scope, first.error.message);
@@ -156,7 +160,8 @@ export class GpuSession {
   #fault(what: string, scope: (typeof scopes)[number], message: string, cause?: unknown): TrellisError {
     const text = message.trim().split('\n')[0] || 'no reason was given';
     const options = cause === undefined ? {} : { cause };
-    if (scope !== 'out-of-memory') return new TrellisError('device-error', `${this.name} refused ${what}: ${text}`, options);
+    if (scope !== 'out-of-memory')
+      return new TrellisError('device-error', `${this.name} refused ${what}: ${text}`, options);
     return new TrellisError('out-of-memory', `${this.name} has not enough memory for ${what}: ${text}`, options);
   }
 

@@ -178,7 +178,9 @@ function gridIntervals(extents: readonly number[], begin: number, end: number): 
     const extent = extents[axis]!;
     const [firstRow, lastRow] = [Math.floor(first / extent), Math.floor(last / extent)];
     // Within one row the axis runs from first to last; over several rows it takes every value.
-    intervals.unshift(firstRow === lastRow ? { low: first % extent, high: last % extent } : { low: 0, high: extent - 1 });
+    intervals.unshift(
+      firstRow === lastRow ? { low: first % extent, high: last % extent } : { low: 0, high: extent - 1 },
+    );
     [first, last] = [firstRow, lastRow];
   }
   return intervals;

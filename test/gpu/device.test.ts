@@ -13,7 +13,10 @@ import { missing } from './gpu.js';
 const configurations: Record<string, GpuOptions> = {
   'as the adapter is': {},
   'without subgroups': { subgroups: false },
-  'with small limits': { limits: { invocations: 64, workgroupStorage: 16_384, bindingBytes: 134_217_728 }, subgroups: false },
+  'with small limits': {
+    limits: { invocations: 64, workgroupStorage: 16_384, bindingBytes: 134_217_728 },
+    subgroups: false,
+  },
   'in chunks': { limits: { bindingBytes: 4096 } },
 };
 
@@ -53,9 +56,18 @@ async function compare(loss: RNNTLoss, size: Utterances, seed = 1) {
     const own = new Float64Array(ownT * (ownU + 1) * V);
     const rowAt = (t: number, u: number): number => ((b * T + t) * (U + 1) + u) * V;
     for (let t = 0; t < ownT; t++) {
-      for (let u = 0; u <= ownU; u++) own.set(acts.data.subarray(rowAt(t, u), rowAt(t, u) + V), (t * (ownU + 1) + u) * V);
+      for (let u = 0; u <= ownU; u++)
+        own.set(acts.data.subarray(rowAt(t, u), rowAt(t, u) + V), (t * (ownU + 1) + u) * V);
     }
-    const utterance = { topology: 'rnnt' as const, T: ownT, U: ownU, V, acts: own, labels: labels.data.subarray(b * U), blank: 0 };
+    const utterance = {
+      topology: 'rnnt' as const,
+      T: ownT,
+      U: ownU,
+      V,
+      acts: own,
+      labels: labels.data.subarray(b * U),
+      blank: 0,
+    };
     const expected = dynamicProgram(utterance);
     cost = Math.max(cost, largestDifference([result.costs.data[b]!], [expected.loss]));
     for (let t = 0; t < T; t++) {
@@ -85,7 +97,11 @@ describe.skipIf(missing !== undefined).each(Object.entries(configurations))('gol
   test.each(cases.map((one) => [one.name, one] as const))('%s', async (name, one) => {
     await use(options);
     const params = Object.fromEntries(Object.entries(one.params).filter(([, value]) => typeof value === 'number'));
-    const loss = await loadLoss(one.spec, { device: 'webgpu', reduction: 'none', params: params as Record<string, number> });
+    const loss = await loadLoss(one.spec, {
+      device: 'webgpu',
+      reduction: 'none',
+      params: params as Record<string, number>,
+    });
     const [B, , columns] = one.shape;
     const labels = { data: one.labels, shape: [B, columns - 1] };
     const [actLens, labelLens] = [Int32Array.from(one.actLens), Int32Array.from(one.labelLens)];
@@ -94,7 +110,11 @@ describe.skipIf(missing !== undefined).each(Object.entries(configurations))('gol
     expect(largestDifference(result.costs.data, one.costs)).toBeLessThan(2e-5);
     const tolerance = name === 'rnnt-huge-logits' ? 3e-4 : 1e-5;
     const gradient = [...result.grads!.data];
-    expect(gradient.findIndex((value, i) => !(Object.is(value, one.grads[i]) || Math.abs(value - one.grads[i]!) < tolerance))).toBe(-1);
+    expect(
+      gradient.findIndex(
+        (value, i) => !(Object.is(value, one.grads[i]) || Math.abs(value - one.grads[i]!) < tolerance),
+      ),
+    ).toBe(-1);
   });
 });
 
@@ -229,7 +249,11 @@ describe.skipIf(missing !== undefined)('a loss on the GPU', () => {
 
 test('software rasterisers are known by name', () => {
   const info = (description: string) => ({ vendor: '', architecture: '', device: '', description });
-  for (const name of ['llvmpipe: Mesa 25.0.7 (LLVM 15.0.6)', 'SwiftShader Device (LLVM 16.0.0)', 'Microsoft Basic Render Driver']) {
+  for (const name of [
+    'llvmpipe: Mesa 25.0.7 (LLVM 15.0.6)',
+    'SwiftShader Device (LLVM 16.0.0)',
+    'Microsoft Basic Render Driver',
+  ]) {
     expect(isSoftware(info(name))).toBe(true);
   }
   for (const name of ['NVIDIA H200', 'AMD Radeon RX 7900 XTX (RADV)', 'Apple M3', 'Intel(R) Arc(tm) A770']) {

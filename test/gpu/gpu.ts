@@ -29,7 +29,12 @@ if (missing !== undefined) {
 const B = k.scalar('B', 'index');
 const T = k.scalar('T_max', 'index');
 
-const buffer = (name: string, element: BufferDecl['element'], role: BufferDecl['role'], ...shape: BufferDecl['shape']): BufferDecl => ({
+const buffer = (
+  name: string,
+  element: BufferDecl['element'],
+  role: BufferDecl['role'],
+  ...shape: BufferDecl['shape']
+): BufferDecl => ({
   name,
   element,
   role,
@@ -42,7 +47,8 @@ struct Launch { factor: vec2<f32>, B: i32, T_max: i32, task_base: i32 }
 @group(0) @binding(0) var<uniform> launch: Launch;
 `;
 const task = 'let task = launch.task_base + i32(group.x + groups.x * group.y);';
-const entry = '@compute @workgroup_size(1) fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>)';
+const entry =
+  '@compute @workgroup_size(1) fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>)';
 
 /** rows[b][t] = sum of acts[b][t][0..width]; loss[b] = factor * sum of rows + offset[b]; grad_acts = factor * acts. */
 export function sumsProgram(width = 8): GpuProgram {
