@@ -7,7 +7,17 @@ import type { CompareOp } from '../graph/graph.js';
 import type { KCast, KCompare, KExpr, KIndexOp, KLoad, KLogic, KPrim, KSelect } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { literal, valueType } from './types.js';
-import { argument, atom, bufferOf, type KernelContext, type Level, level, type Scope, type Value, wrap } from './values.js';
+import {
+  argument,
+  atom,
+  bufferOf,
+  type KernelContext,
+  type Level,
+  level,
+  type Scope,
+  type Value,
+  wrap,
+} from './values.js';
 
 /** A way to write a primitive: an operator between operands, one in front, or a function. */
 type Spelling = { infix: string; level: Level } | { prefix: string } | { call: string };
@@ -174,7 +184,8 @@ function compareInfinite(value: Value, op: CompareOp, bound: KExpr): Value {
   // x <= inf and x >= -inf hold for all numbers: only NaN fails to be itself.
   if (op === (above ? 'le' : 'ge')) return atom('bool', `!is_nan(${high})`, value.steady);
   if (op === (above ? 'gt' : 'lt')) return atom('bool', 'false', value.steady);
-  if (op === 'ne') return atom('bool', `${above ? 'is_not_plus_infinite' : 'is_not_minus_infinite'}(${high})`, value.steady);
+  if (op === 'ne')
+    return atom('bool', `${above ? 'is_not_plus_infinite' : 'is_not_minus_infinite'}(${high})`, value.steady);
   if (op === 'lt' || op === 'gt') return known(`${high} ${comparisons[op]} ${limit}`);
   return known(`${high} ${above ? '>=' : '<='} ${limit}`);
 }
@@ -219,7 +230,8 @@ export function printLoad(context: KernelContext, scope: Scope, load: KLoad, nam
   const cell = `${buffer.text}[${index.text}]`;
   // Scratch holds what kernels stored, in their own form; memory that others see holds infinities.
   const outside = role !== 'scratch';
-  const text = outside && element === 'f32' ? `finite(${cell})` : outside && element === 'f64' ? `load_double(${cell})` : cell;
+  const text =
+    outside && element === 'f32' ? `finite(${cell})` : outside && element === 'f64' ? `load_double(${cell})` : cell;
   const stored = buffer.access === 'read_write';
   if (load.mask === undefined) return atom(load.type, text, index.steady && !stored);
   const mask = printExpr(context, scope, load.mask);

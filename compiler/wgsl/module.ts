@@ -30,7 +30,9 @@ export function printWgsl(program: KernelProgram, target: WgslTarget): WgslProgr
   let size = workgroupSize;
   while (size > 1 && size * sharedBytesPerInvocation + sharedBytesFixed > maxWorkgroupStorage) size /= 2;
   const launch = layOut(program);
-  const phases = program.phases.map((kernels) => kernels.map((kernel) => printKernel(program, kernel, launch, size, target.subgroups)));
+  const phases = program.phases.map((kernels) =>
+    kernels.map((kernel) => printKernel(program, kernel, launch, size, target.subgroups)),
+  );
   return { phases, uniform: launch.fields, taskBase: 0, uniformBytes: launch.bytes };
 }
 
@@ -59,7 +61,13 @@ function layOut(program: KernelProgram): Launch {
 
 const roundUp = (bytes: number, multiple: number): number => Math.ceil(bytes / multiple) * multiple;
 
-function printKernel(program: KernelProgram, kernel: Kernel, launch: Launch, workgroupSize: number, subgroups: boolean): WgslKernel {
+function printKernel(
+  program: KernelProgram,
+  kernel: Kernel,
+  launch: Launch,
+  workgroupSize: number,
+  subgroups: boolean,
+): WgslKernel {
   const names = new Names(libraryNames);
   const stored = storedBuffers(kernel.body);
   const used = buffersUsed(kernel);
@@ -85,7 +93,11 @@ function printKernel(program: KernelProgram, kernel: Kernel, launch: Launch, wor
 
   const main = printMain(context, body);
   const shared = sharedTexts(context);
-  const bindings = [...buffers.values()].map(({ decl, access }, number) => ({ binding: number + 1, buffer: decl.name, access }));
+  const bindings = [...buffers.values()].map(({ decl, access }, number) => ({
+    binding: number + 1,
+    buffer: decl.name,
+    access,
+  }));
   const storage = [...buffers.values()].map(({ decl, text, access }, number) => {
     const element = { f32: 'f32', f64: 'Double', i32: 'i32' }[decl.element];
     const layout = commentLines(decl.layout)[0]!;
@@ -93,7 +105,10 @@ function printKernel(program: KernelProgram, kernel: Kernel, launch: Launch, wor
   });
   const sections = [
     context.subgroups && usesReduction(context) ? 'enable subgroups;' : '',
-    [...commentLines(`${program.name}: ${kernel.name}`), ...kernel.doc.flatMap((line) => commentLines(`  ${line}`))].join('\n'),
+    [
+      ...commentLines(`${program.name}: ${kernel.name}`),
+      ...kernel.doc.flatMap((line) => commentLines(`  ${line}`)),
+    ].join('\n'),
     '// A float64 as the sum of two float32.\nalias Double = vec2<f32>;',
     `// What stands for Infinity, and where it begins.\nconst INFINITE: f32 = ${infinite.toPrecision(1)};\nconst HUGE: f32 = ${huge.toPrecision(1)};`,
     launchStruct(launch, memberNames),
@@ -131,7 +146,10 @@ function printTask(context: KernelContext, scope: Scope, kernel: Kernel): void {
   writer.line('let lane = i32(local_index);');
   writer.line('let task = launch.task_base + i32(group.x + groups.x * (group.y + groups.y * group.z));');
   const extents = kernel.grid.map(({ extent }) => printExpr(context, scope, extent));
-  const tasks = extents.length === 0 ? '1' : extents.map((extent) => (extent.level === 6 ? extent.text : `(${extent.text})`)).join(' * ');
+  const tasks =
+    extents.length === 0
+      ? '1'
+      : extents.map((extent) => (extent.level === 6 ? extent.text : `(${extent.text})`)).join(' * ');
   writer.open(`if (task >= ${tasks})`);
   writer.line('return;');
   writer.close();

@@ -38,7 +38,8 @@ export function sharedTexts(context: KernelContext): string[] {
     const ops = (['sum', 'max', 'min'] as const).filter((op) => context.shared.has(`${op} ${type}`));
     if (ops.length === 0) continue;
     texts.push(`var<workgroup> ${partialsOf(type)}: array<${valueType[type]}, ${workgroupSize}>;`);
-    for (const op of ops) texts.push(context.subgroups ? bySubgroups(op, type, workgroupSize) : byHalves(op, type, workgroupSize));
+    for (const op of ops)
+      texts.push(context.subgroups ? bySubgroups(op, type, workgroupSize) : byHalves(op, type, workgroupSize));
   }
   if (context.shared.has('agreed')) {
     texts.push('var<workgroup> first_value: i32;');

@@ -13,10 +13,12 @@ import { expTail, ln2, logTail } from '../kernel/coefficients.js';
 import type { LibraryFunction } from './library.js';
 import { singleLiteral } from './types.js';
 
-/** `((c2 * x + c1) * x + c0)`, by fma. */
-export function horner(x: string, coefficients: readonly number[]): string {
-  const [last, ...rest] = [...coefficients].reverse();
-  return rest.reduce((sum, coefficient) => `fma(${sum}, ${x}, ${singleLiteral(coefficient)})`, singleLiteral(last!));
+/** Statements that leave c0 + c1 x + c2 x^2 + ... in `sum`. */
+function horner(x: string, coefficients: readonly number[]): string {
+  const [last, ...rest] = [...coefficients].reverse().map(singleLiteral);
+  return [`  var sum: f32 = ${last};`, ...rest.map((coefficient) => `  sum = fma(sum, ${x}, ${coefficient});`)].join(
+    '\n',
+  );
 }
 
 export const singleFunctions: readonly LibraryFunction[] = [
@@ -135,15 +137,16 @@ fn octaves(x: f32) -> f32 {
     name: 'expm1_tail',
     text: `// e^r - 1 - r for |r| <= ln(2) / 2: r^2 P(r).
 fn expm1_tail(r: f32) -> f32 {
-  return r * r * ${horner('r', expTail.f32)};
+${horner('r', expTail.f32)}
+  return r * r * sum;
 }`,
   },
   {
     name: 'log1p_tail',
     text: `// log(1 + f) - f for sqrt(1/2) <= 1 + f <= sqrt(2): f^3 Q(f) - f^2 / 2.
 fn log1p_tail(f: f32) -> f32 {
-  let square = f * f;
-  return fma(square * f, ${horner('f', logTail.f32)}, -0.5 * square);
+${horner('f', logTail.f32)}
+  return f * f * fma(f, sum, -0.5);
 }`,
   },
   {

@@ -25,7 +25,11 @@ export interface WgslKernel {
   /** Invocations of one workgroup, at most the target's. */
   readonly workgroupSize: number;
   /** Of group 0. Binding 0 is the uniform buffer with the launch's scalars and is not listed. A buffer is bound once. */
-  readonly bindings: readonly { readonly binding: number; readonly buffer: string; readonly access: 'read' | 'read_write' }[];
+  readonly bindings: readonly {
+    readonly binding: number;
+    readonly buffer: string;
+    readonly access: 'read' | 'read_write';
+  }[];
   /**
    * Extents over scalars; their product is the number of tasks. One workgroup runs one task: workgroup (x, y, z) of a
    * dispatch of X * Y * Z does task taskBase + x + X * (y + Y * z), and nothing if there is no such task.

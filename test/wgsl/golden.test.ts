@@ -25,7 +25,16 @@ async function run(compiled: Compiled, one: Case, acts = one.acts) {
     }),
   );
   const params = Object.entries(one.params).filter((entry): entry is [string, number] => typeof entry[1] === 'number');
-  const scalars = { fastemitLambda: 0, clamp: 0, sigma: 0, ...Object.fromEntries(params), B, T_max: T, U_max: U1 - 1, V_max: V };
+  const scalars = {
+    fastemitLambda: 0,
+    clamp: 0,
+    sigma: 0,
+    ...Object.fromEntries(params),
+    B,
+    T_max: T,
+    U_max: U1 - 1,
+    V_max: V,
+  };
   await compiled.run(buffers, new Map(Object.entries(scalars)));
   return { costs, grads };
 }
@@ -57,26 +66,29 @@ describe.each(variants.map((variant) => [variantName(variant), variant] as const
     expect(second).toStrictEqual(first);
   });
 
-  test.each([Number.NaN, Number.POSITIVE_INFINITY])('a logit of %d makes its utterance NaN and no other', async (bad) => {
-    const one = cases.find(({ name }) => name === 'rnnt-ragged')!;
-    const program = await compiledFor(one.spec);
-    const [, T, U1, V] = one.shape;
-    const clean = await run(program, one);
-    const acts = one.acts.slice();
-    acts[2 * T * U1 * V] = bad; // the blank's, on every path's way
-    const dirty = await run(program, one, acts);
-    const stride = T * U1 * V;
-    dirty.costs.forEach((cost, b) => {
-      if (b === 2) expect(cost).toBeNaN();
-      else expect(cost).toBe(clean.costs[b]);
-    });
-    expect(dirty.grads.slice(0, 2 * stride)).toStrictEqual(clean.grads.slice(0, 2 * stride));
-    expect(dirty.grads.slice(3 * stride)).toStrictEqual(clean.grads.slice(3 * stride));
-    const own = [...dirty.grads.slice(2 * stride, 3 * stride)].filter((_, i) => {
-      const [t, u] = [Math.floor(i / (U1 * V)), Math.floor(i / V) % U1];
-      return t < one.actLens[2]! && u <= one.labelLens[2]!;
-    });
-    // The last cell is visited with probability 1, whatever the others say.
-    expect(own.filter(Number.isNaN).length).toBeGreaterThanOrEqual(own.length - V);
-  });
+  test.each([Number.NaN, Number.POSITIVE_INFINITY])(
+    'a logit of %d makes its utterance NaN and no other',
+    async (bad) => {
+      const one = cases.find(({ name }) => name === 'rnnt-ragged')!;
+      const program = await compiledFor(one.spec);
+      const [, T, U1, V] = one.shape;
+      const clean = await run(program, one);
+      const acts = one.acts.slice();
+      acts[2 * T * U1 * V] = bad; // the blank's, on every path's way
+      const dirty = await run(program, one, acts);
+      const stride = T * U1 * V;
+      dirty.costs.forEach((cost, b) => {
+        if (b === 2) expect(cost).toBeNaN();
+        else expect(cost).toBe(clean.costs[b]);
+      });
+      expect(dirty.grads.slice(0, 2 * stride)).toStrictEqual(clean.grads.slice(0, 2 * stride));
+      expect(dirty.grads.slice(3 * stride)).toStrictEqual(clean.grads.slice(3 * stride));
+      const own = [...dirty.grads.slice(2 * stride, 3 * stride)].filter((_, i) => {
+        const [t, u] = [Math.floor(i / (U1 * V)), Math.floor(i / V) % U1];
+        return t < one.actLens[2]! && u <= one.labelLens[2]!;
+      });
+      // The last cell is visited with probability 1, whatever the others say.
+      expect(own.filter(Number.isNaN).length).toBeGreaterThanOrEqual(own.length - V);
+    },
+  );
 });

@@ -44,7 +44,10 @@ const compiled = {
 
 /** Results by primitive, and what is exact for the operands as they were given to the GPU. */
 async function apply(precision: Precision, a: number[], b: number[]) {
-  const make = precision === 'f32' ? (values: number[]) => Float32Array.from(values) : (values: number[]) => Float64Array.from(values);
+  const make =
+    precision === 'f32'
+      ? (values: number[]) => Float32Array.from(values)
+      : (values: number[]) => Float64Array.from(values);
   const N = a.length;
   const [left, right, out] = [make(a), make(b), make(new Array(names.length * N).fill(12345))];
   const { run } = await compiled[precision];
@@ -68,11 +71,20 @@ async function apply(precision: Precision, a: number[], b: number[]) {
 const random = randomFrom(7);
 const spread = (low: number, high: number): number[] =>
   Array.from({ length: 4000 }, (_, n) =>
-    n % 4 === 0 ? low + (high - low) * random() : n % 4 === 1 ? (random() - 0.5) * 2.2 : n % 4 === 2 ? (random() - 0.5) * 2 ** (-random() * 40) : (low + (high - low) * random()) * random() ** 6,
+    n % 4 === 0
+      ? low + (high - low) * random()
+      : n % 4 === 1
+        ? (random() - 0.5) * 2.2
+        : n % 4 === 2
+          ? (random() - 0.5) * 2 ** (-random() * 40)
+          : (low + (high - low) * random()) * random() ** 6,
   ).map((x) => Math.min(Math.max(x, low), high));
 
 /** By primitive: the range of operands; error allowed relative to the result, or absolute. */
-const bounds: Record<Precision, Partial<Record<PrimitiveName, { from: number; to: number; relative?: number; absolute?: number }>>> = {
+const bounds: Record<
+  Precision,
+  Partial<Record<PrimitiveName, { from: number; to: number; relative?: number; absolute?: number }>>
+> = {
   f32: {
     add: { from: -1e4, to: 1e4, relative: 2 ** -24 },
     mul: { from: -1e4, to: 1e4, relative: 2 ** -24 },
@@ -105,22 +117,25 @@ const bounds: Record<Precision, Partial<Record<PrimitiveName, { from: number; to
 };
 
 describe.each(['f32', 'f64'] as const)('%s', (precision) => {
-  test.each(Object.entries(bounds[precision]))('%s is within its bound', async (key, { from, to, relative, absolute }) => {
-    const name = key as PrimitiveName;
-    const results = await apply(precision, spread(from, to), spread(from, to));
-    let largest = { relative: 0, absolute: 0 };
-    for (const { got, exact, a, b } of results(name)) {
-      if (!Number.isFinite(exact) || Math.abs(exact) > 4e29) continue;
-      const difference = Math.abs(got - exact);
-      expect(difference, `${name}(${a}, ${b})`).not.toBeNaN();
-      // Results below the normal range may become 0.
-      const share = difference / Math.max(Math.abs(exact), 1.2e-38 * 2 ** 24);
-      largest = { relative: Math.max(largest.relative, share), absolute: Math.max(largest.absolute, difference) };
-    }
-    if (process.env.TRELLIS_TEST_ERRORS) console.log(precision, name, largest);
-    if (relative !== undefined) expect(largest.relative).toBeLessThanOrEqual(relative);
-    if (absolute !== undefined) expect(largest.absolute).toBeLessThanOrEqual(absolute);
-  });
+  test.each(Object.entries(bounds[precision]))(
+    '%s is within its bound',
+    async (key, { from, to, relative, absolute }) => {
+      const name = key as PrimitiveName;
+      const results = await apply(precision, spread(from, to), spread(from, to));
+      let largest = { relative: 0, absolute: 0 };
+      for (const { got, exact, a, b } of results(name)) {
+        if (!Number.isFinite(exact) || Math.abs(exact) > 4e29) continue;
+        const difference = Math.abs(got - exact);
+        expect(difference, `${name}(${a}, ${b})`).not.toBeNaN();
+        // Results below the normal range may become 0.
+        const share = difference / Math.max(Math.abs(exact), 1.2e-38 * 2 ** 24);
+        largest = { relative: Math.max(largest.relative, share), absolute: Math.max(largest.absolute, difference) };
+      }
+      if (process.env.TRELLIS_TEST_ERRORS) console.log(precision, name, largest);
+      if (relative !== undefined) expect(largest.relative).toBeLessThanOrEqual(relative);
+      if (absolute !== undefined) expect(largest.absolute).toBeLessThanOrEqual(absolute);
+    },
+  );
 
   test('infinities and NaN', async () => {
     const [inf, nan] = [Number.POSITIVE_INFINITY, Number.NaN];

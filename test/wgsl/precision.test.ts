@@ -7,7 +7,10 @@ import { compileGpu, openProgram, type Variant } from './run.js';
 
 const [T, U, V] = [1500, 300, 16];
 const variant: Variant = { subgroups: true, workgroupSize: 64 };
-const compiled = compileGpu(openProgram(compileToGraph(fileURLToPath(new URL('../../specs/rnnt.ts', import.meta.url))), true), variant);
+const compiled = compileGpu(
+  openProgram(compileToGraph(fileURLToPath(new URL('../../specs/rnnt.ts', import.meta.url))), true),
+  variant,
+);
 
 /** Logits and labels; `peak` is added at the symbol a made-up alignment takes at each node. */
 function problem(scale: number, peak: number) {
@@ -79,44 +82,49 @@ test.each([
   ['random logits', 2, 0],
   ['peaked logits', 2, 9],
   ['random logits of some tens', 30, 0],
-] as const)('%s at T = 1500, U = 300', async (name, scale, peak) => {
-  const { acts, labels } = problem(scale, peak);
-  const expected = oracle(acts, labels);
-  const [loss, grads] = [new Float64Array(1), new Float32Array(acts.length)];
-  await (await compiled).run(
-    new Map<string, Float32Array | Float64Array | Int32Array>([
-      ['acts', acts],
-      ['labels', labels],
-      ['actLens', Int32Array.of(T)],
-      ['labelLens', Int32Array.of(U)],
-      ['gradScale', Float64Array.of(1)],
-      ['loss', loss],
-      ['grad_acts', grads],
-    ]),
-    new Map(Object.entries({ B: 1, T_max: T, U_max: U, V_max: V, blank: 0, fastemitLambda: 0, clamp: 0 })),
-  );
-  // Two measures. `ofNode`: errors relative to the probability of visiting the node, (t, u), which is the size of the terms
-  // that an element is the difference of: p - 1 for p near 1 has no more digits than that in float32, on any device.
-  // `relative`: elements that are no such difference, against themselves, down to a millionth of the row's largest.
-  let [relative, absolute, ofNode] = [0, 0, 0];
-  for (let n = 0; n < T * (U + 1); n++) {
-    const visits = expected.visits[n]!;
-    const label = labels[n % (U + 1)] ?? 0;
-    let largest = 0;
-    for (let v = 0; v < V; v++) largest = Math.max(largest, Math.abs(expected.grads[n * V + v]!));
-    for (let v = 0; v < V; v++) {
-      const exact = expected.grads[n * V + v]!;
-      const error = Math.abs(grads[n * V + v]! - exact);
-      absolute = Math.max(absolute, error);
-      if (visits < 1e-25) continue; // products with smaller probabilities leave float32's range
-      ofNode = Math.max(ofNode, error / visits);
-      if (v !== 0 && v !== label && exact > 1e-6 * largest && exact > 1e-30) relative = Math.max(relative, error / exact);
+] as const)(
+  '%s at T = 1500, U = 300',
+  async (name, scale, peak) => {
+    const { acts, labels } = problem(scale, peak);
+    const expected = oracle(acts, labels);
+    const [loss, grads] = [new Float64Array(1), new Float32Array(acts.length)];
+    await (await compiled).run(
+      new Map<string, Float32Array | Float64Array | Int32Array>([
+        ['acts', acts],
+        ['labels', labels],
+        ['actLens', Int32Array.of(T)],
+        ['labelLens', Int32Array.of(U)],
+        ['gradScale', Float64Array.of(1)],
+        ['loss', loss],
+        ['grad_acts', grads],
+      ]),
+      new Map(Object.entries({ B: 1, T_max: T, U_max: U, V_max: V, blank: 0, fastemitLambda: 0, clamp: 0 })),
+    );
+    // Two measures. `ofNode`: errors relative to the probability of visiting the node, (t, u), which is the size of the terms
+    // that an element is the difference of: p - 1 for p near 1 has no more digits than that in float32, on any device.
+    // `relative`: elements that are no such difference, against themselves, down to a millionth of the row's largest.
+    let [relative, absolute, ofNode] = [0, 0, 0];
+    for (let n = 0; n < T * (U + 1); n++) {
+      const visits = expected.visits[n]!;
+      const label = labels[n % (U + 1)] ?? 0;
+      let largest = 0;
+      for (let v = 0; v < V; v++) largest = Math.max(largest, Math.abs(expected.grads[n * V + v]!));
+      for (let v = 0; v < V; v++) {
+        const exact = expected.grads[n * V + v]!;
+        const error = Math.abs(grads[n * V + v]! - exact);
+        absolute = Math.max(absolute, error);
+        if (visits < 1e-25) continue; // products with smaller probabilities leave float32's range
+        ofNode = Math.max(ofNode, error / visits);
+        if (v !== 0 && v !== label && exact > 1e-6 * largest && exact > 1e-30)
+          relative = Math.max(relative, error / exact);
+      }
     }
-  }
-  const ofLoss = Math.abs(loss[0]! - expected.loss) / expected.loss;
-  if (process.env.TRELLIS_TEST_ERRORS) console.log(name, { loss: expected.loss, ofLoss, absolute, ofNode, relative });
-  expect(ofLoss).toBeLessThan(2e-5);
-  expect(absolute).toBeLessThan(1e-5);
-  expect(ofNode).toBeLessThan(5e-4);
-  expect(relative).toBeLessThan(5e-4);
-}, 300_000);
+    const ofLoss = Math.abs(loss[0]! - expected.loss) / expected.loss;
+    if (process.env.TRELLIS_TEST_ERRORS) console.log(name, { loss: expected.loss, ofLoss, absolute, ofNode, relative });
+    expect(ofLoss).toBeLessThan(2e-5);
+    expect(absolute).toBeLessThan(1e-5);
+    expect(ofNode).toBeLessThan(5e-4);
+    expect(relative).toBeLessThan(5e-4);
+  },
+  300_000,
+);

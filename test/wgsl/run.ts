@@ -96,7 +96,9 @@ export async function compileGpu(program: KernelProgram, variant: Variant, large
       const { messages } = await module.getCompilationInfo();
       const pipeline = device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'main' } });
       const error = await device.popErrorScope();
-      const complaints = messages.map((each) => `${each.lineNum}: ${each.message}\n  ${kernel.code.split('\n')[each.lineNum - 1]}`);
+      const complaints = messages.map(
+        (each) => `${each.lineNum}: ${each.message}\n  ${kernel.code.split('\n')[each.lineNum - 1]}`,
+      );
       if (error || complaints.length > 0) throw new Error([kernel.name, ...complaints, error?.message].join('\n'));
       compiled.push({ kernel, pipeline });
     }
@@ -135,7 +137,10 @@ export async function compileGpu(program: KernelProgram, variant: Variant, large
               layout: pipeline.getBindGroupLayout(0),
               entries: [
                 { binding: 0, resource: { buffer: uniform } },
-                ...kernel.bindings.map(({ binding, buffer }) => ({ binding, resource: { buffer: memory.get(buffer)! } })),
+                ...kernel.bindings.map(({ binding, buffer }) => ({
+                  binding,
+                  resource: { buffer: memory.get(buffer)! },
+                })),
               ],
             });
             const encoder = device.createCommandEncoder();

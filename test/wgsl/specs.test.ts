@@ -32,7 +32,8 @@ async function checker(file: string) {
     expect(largestDifference(buffers.loss!, expected.loss), `loss of seed ${seed}`).toBeLessThan(2e-5);
     for (const input of Object.keys(graph.gradients)) {
       const gradient = buffers[`grad_${input}`];
-      if (gradient) expect(largestDifference(gradient, expected.gradients[input]!), `${input}, seed ${seed}`).toBeLessThan(1e-5);
+      if (gradient)
+        expect(largestDifference(gradient, expected.gradients[input]!), `${input}, seed ${seed}`).toBeLessThan(1e-5);
     }
   };
   return { spec, batchOf, check };
@@ -48,10 +49,13 @@ describe.each(variants.map((variant) => [variantName(variant), variant] as const
 });
 
 const [smallest] = variants as [(typeof variants)[0]];
-test.each(files.map((file) => [specName(file), file] as const))('%s with sizes compiled in, and without gradients', async (_, file) => {
-  const { spec, batchOf, check } = await checker(file);
-  for (const gradients of [true, false]) {
-    const program = compileToKernels(spec, { sizes: batchOf(2).sizes, lattice: 'f64', gradients });
-    await check(program, await compileGpu(program, smallest), 2);
-  }
-});
+test.each(files.map((file) => [specName(file), file] as const))(
+  '%s with sizes compiled in, and without gradients',
+  async (_, file) => {
+    const { spec, batchOf, check } = await checker(file);
+    for (const gradients of [true, false]) {
+      const program = compileToKernels(spec, { sizes: batchOf(2).sizes, lattice: 'f64', gradients });
+      await check(program, await compileGpu(program, smallest), 2);
+    }
+  },
+);
