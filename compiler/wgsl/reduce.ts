@@ -1,6 +1,9 @@
 /**
  * Running reductions: partial results per invocation, then one result across the workgroup. The order is fixed by the code
  * alone, so two runs on one device give the same bits.
+ *
+ * With subgroups, invocations exchange values directly and only one partial result per subgroup goes through workgroup
+ * memory. That counts on subgroups being made of neighbours in a workgroup of one dimension, as they are everywhere.
  */
 import type { KReduce } from '../kernel/kernel.js';
 import { spellPrimitive } from './expr.js';

@@ -34,10 +34,7 @@ export class Writer {
   }
 }
 
-/** `//` lines: one per line of the text, no control characters. */
+/** `//` lines: one per line of the text. Other control characters and line separators, which WGSL counts as ends of lines, become spaces. */
 export function commentLines(text: string): string[] {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is being removed
-  return text
-    .split(/\r\n|[\n\u000b\f\r\u0085\u2028\u2029]/)
-    .map((line) => `// ${line.replace(/[\u0000-\u001f\u007f]/g, ' ')}`.trimEnd());
+  return text.split(/\r?\n/).map((line) => `// ${line.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, ' ')}`.trimEnd());
 }

@@ -190,7 +190,7 @@ function launchBytes(text: WgslProgram, scalars: ReadonlyMap<string, number>, ta
     const value = scalars.get(name);
     if (value === undefined) throw new Error(`no value for scalar ${name}`);
     if (type === 'i32') view.setInt32(offset, value, true);
-    else splitDouble(value).forEach((part, i) => view.setFloat32(offset + 4 * i, part, true));
+    else for (const [i, part] of splitDouble(value).entries()) view.setFloat32(offset + 4 * i, part, true);
   }
   return view.buffer;
 }

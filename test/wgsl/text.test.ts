@@ -204,6 +204,26 @@ test('steps of a skewed recurrence', () => {
   `);
 });
 
+test('names that WGSL cannot have, and comments that would end early', () => {
+  const odd = k.program(
+    k.sizes('B', 'struct'),
+    [k.buffer('output', 'fn', 'f64', size('B'))],
+    [
+      k.kernel('odd', { b: size('B') }, [
+        k.comment('one\u2028two\nthree'),
+        k.let_('$exp', k.f64(0.1)),
+        k.store('fn', v('b'), v('$exp', 'f64')),
+      ]),
+    ],
+  );
+  expect(body(odd)).toContain(`  // one two
+  // three
+  let exp_value = Double(0.1, -1.4901161e-9);
+  if (lane == 0) {
+    fn_value[b] = result_double(exp_value);
+  }`);
+});
+
 test('scalars have their places, and the rest is zero', () => {
   const text = printWgsl(
     { ...softmax(), scalars: [...k.sizes('B', 'V'), { name: 'rate', type: 'f64', role: 'param' }] },
