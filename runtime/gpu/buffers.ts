@@ -85,7 +85,10 @@ export class BufferPool {
   /** Takes a buffer back that no submitted work uses any more. */
   give(buffer: GPUBuffer): void {
     if (!this.#all.has(buffer)) return;
-    if (this.#abandoned) return this.#destroy(buffer);
+    if (this.#abandoned) {
+      this.#destroy(buffer);
+      return;
+    }
     const key = keyOf(buffer.size, buffer.usage);
     const list = this.#idle.get(key);
     const idle = { buffer, since: this.#calls };

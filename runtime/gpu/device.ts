@@ -6,6 +6,7 @@ import type { WgslTarget } from '../../compiler/wgsl/index.js';
 import type { Device, DeviceSpec, Runner, ShapeClass } from '../device.js';
 import { type SpecSignature, signatureOfGraph } from '../signature.js';
 import type { PoolStats } from './buffers.js';
+import { packBuffers } from './packing.js';
 import type { GpuProgram } from './program.js';
 import { GpuRunner } from './runner.js';
 import { GpuHost, type GpuOptions } from './session.js';
@@ -63,7 +64,8 @@ class GpuSpec implements DeviceSpec {
   }
 
   async prepare({ sizes, gradients }: ShapeClass): Promise<Runner> {
-    const program = compileToKernels(this.source, { sizes, gradients, lattice: 'f64' });
+    const lengths = this.signature.lengths.map(({ argument }) => argument);
+    const program = packBuffers(compileToKernels(this.source, { sizes, gradients, lattice: 'f64' }), lengths);
     const runner = new GpuRunner(this.signature, (target) => gpuProgram(program, target), this.host);
     await runner.prepare();
     return runner;

@@ -4,13 +4,10 @@ import type { BufferDecl } from '../../compiler/kernel/kernel.js';
 import { joinDouble, splitDouble, type WgslKernel, type WgslProgram } from '../../compiler/wgsl/types.js';
 import type { Scalars } from '../cpu/extents.js';
 import { mapMode, usage } from './buffers.js';
-import { bytesOf, type CallState, type HostArray } from './executor.js';
+import { bytesOf, type CallState, type HostArray, type Operand } from './call.js';
 import type { Pipeline } from './pipelines.js';
 import type { KernelTime } from './session.js';
 import { type Download, Downloader, Uploader } from './transfer.js';
-
-/** What the caller gave for a buffer. `direct`: it can be bound as it is. */
-export type Operand = { readonly array: HostArray } | { readonly buffer: GPUBuffer; readonly direct: boolean };
 
 interface Bound {
   readonly buffer: GPUBuffer;
@@ -80,7 +77,10 @@ export class Launch {
       this.#uploads.push({ source: decl.element === 'f64' ? pairs(part) : part, target: buffer });
       return;
     }
-    if (operand.direct && whole) return this.#bind(decl, operand.buffer, count);
+    if (operand.direct && whole) {
+      this.#bind(decl, operand.buffer, count);
+      return;
+    }
     const target = this.#take(decl, count, usage.storage | usage.copyTarget);
     const bytes = count * bytesOf(decl);
     this.#before.push({ source: operand.buffer, sourceOffset: from * bytesOf(decl), target, targetOffset: 0, bytes });
@@ -88,7 +88,10 @@ export class Launch {
 
   /** Elements [from, from + count) of an output. @param whole they are all there are */
   output(decl: BufferDecl, operand: Operand, from: number, count: number, whole: boolean): void {
-    if ('buffer' in operand && operand.direct && whole) return this.#bind(decl, operand.buffer, count);
+    if ('buffer' in operand && operand.direct && whole) {
+      this.#bind(decl, operand.buffer, count);
+      return;
+    }
     this.held(decl, count);
     this.fetch(decl, operand, from, count);
   }
@@ -176,7 +179,7 @@ export class Launch {
     if (this.#dispatches.length === 0) return;
     const slotBytes = this.#slotBytes;
     const uniforms = new Uint8Array(slotBytes * this.#uniforms.length);
-    this.#uniforms.forEach((each, n) => uniforms.set(new Uint8Array(each), n * slotBytes));
+    for (const [n, each] of this.#uniforms.entries()) uniforms.set(new Uint8Array(each), n * slotBytes);
     const uniform = session.pool.take(uniforms.length, usage.uniform | usage.copyTarget);
     this.#taken.push(uniform);
     device.queue.writeBuffer(uniform, 0, uniforms);
@@ -210,7 +213,10 @@ export class Launch {
       pass!.dispatchWorkgroups(...size);
       if (queries !== undefined) pass!.end();
     });
-    if (queries === undefined) return pass!.end();
+    if (queries === undefined) {
+      pass!.end();
+      return;
+    }
     const bytes = this.#dispatches.length * 16;
     const resolved = session.pool.take(bytes, usage.queryResolve | usage.copySource);
     const staging = session.pool.take(bytes, usage.mapRead | usage.copyTarget);

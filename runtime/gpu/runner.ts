@@ -4,6 +4,7 @@ import type { WgslTarget } from '../../compiler/wgsl/types.js';
 import type { Batch, Runner } from '../device.js';
 import type { SpecSignature } from '../signature.js';
 import { GpuExecutor } from './executor.js';
+import { interleave, packedName } from './packing.js';
 import type { GpuProgram } from './program.js';
 import type { GpuHost, GpuSession } from './session.js';
 
@@ -50,7 +51,11 @@ export class GpuRunner implements Runner {
       loss: batch.out.loss,
     };
     for (const { name } of this.signature.inputs) buffers[name] = batch.inputs[name]!;
-    for (const { argument } of this.signature.lengths) buffers[argument] = batch.lengths[argument]!;
+    const names = this.signature.lengths.map(({ argument }) => argument);
+    const lengths = names.map((name) => batch.lengths[name]!);
+    for (const [n, name] of names.entries()) buffers[name] = lengths[n]!;
+    // As programs have them whose buffers are packed.
+    if (lengths.length > 1) buffers[packedName(names)] = interleave(lengths);
     for (const [name, array] of Object.entries(batch.out.gradients ?? {})) buffers[`grad_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     // Those that are compiled in have no scalar and are not looked at.

@@ -6,8 +6,8 @@ import type { BufferDecl, Kernel } from '../../compiler/kernel/kernel.js';
 import type { WgslKernel } from '../../compiler/wgsl/types.js';
 import { evaluateExtent } from '../cpu/extents.js';
 import { TrellisError } from '../errors.js';
-import { bytesOf, type CallState, operandOf, product, shapeOf, tooLarge } from './executor.js';
-import { Launch, type Operand } from './launch.js';
+import { bytesOf, type CallState, type Operand, operandOf, product, shapeOf, tooLarge } from './call.js';
+import { Launch } from './launch.js';
 import { canHaveWindow, type Interval, type TouchContext, touchedBy, windowStart } from './windows.js';
 
 /** The caller's data for a buffer, and the index of the utterance's first element in it. */

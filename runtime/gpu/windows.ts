@@ -57,6 +57,7 @@ export function withWindows(program: KernelProgram): KernelProgram {
           reduce: s.reduce.map((each) => ({ ...each, value: expr(each.value) })),
         };
       case 'if':
+        // biome-ignore lint/suspicious/noThenProperty: the arm of a branch; no kernel is ever awaited
         return { ...s, condition: expr(s.condition), then: s.then.map(stmt), otherwise: s.otherwise.map(stmt) };
     }
   };
@@ -98,7 +99,9 @@ export function touchedBy(
 ): Map<string, Interval> {
   const touched = new Map<string, Interval>();
   const values = new Map<string, Interval>();
-  gridIntervals(extents, begin, end).forEach((interval, axis) => values.set(kernel.grid[axis]!.variable, interval));
+  for (const [axis, interval] of gridIntervals(extents, begin, end).entries()) {
+    values.set(kernel.grid[axis]!.variable, interval);
+  }
 
   const touch = (buffer: string, index: Interval): void => {
     if (!buffers.has(buffer) || index.low > index.high) return;
