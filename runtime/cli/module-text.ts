@@ -32,7 +32,9 @@ export function sharedSizes({ graph }: SourceSpec): string[] {
 /** Compiles a spec to a module. @throws SpecError for a mistake in it */
 export async function buildModule(source: SourceSpec, choices: ModuleChoices): Promise<LossModule> {
   const { compileToKernels } = await import('../../compiler/compile.js');
-  const { printWgsl } = await import('../../compiler/wgsl/index.js');
+  const { packBuffers } = await import('../gpu/packing.js');
+  const { printSized } = await import('../gpu/sized.js');
+  const lengths = source.graph.lengths.map(({ argument }) => argument);
   const texts: string[] = [];
   const numberOf = (text: string): number => {
     const known = texts.indexOf(text);
@@ -42,9 +44,9 @@ export async function buildModule(source: SourceSpec, choices: ModuleChoices): P
   for (const sizes of choices.sizes) {
     const openSizes = sharedSizes(source).filter((size) => sizes[size] === undefined);
     for (const gradients of choices.gradients ? [true, false] : [false]) {
-      const program = compileToKernels(source, { sizes, openSizes, gradients, lattice: 'f64' });
+      const program = packBuffers(compileToKernels(source, { sizes, openSizes, gradients, lattice: 'f64' }), lengths);
       for (const target of targets) {
-        const { phases, ...launch } = printWgsl(program, target);
+        const { phases, ...launch } = printSized(program, target);
         programs.push({
           sizes,
           gradients,
