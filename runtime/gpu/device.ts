@@ -50,8 +50,14 @@ export const gpuFactory = {
   },
 };
 
-/** For the automatic choice: throws where the only adapter computes on the CPU. */
-export const realGpuFactory = { load: (): Promise<GpuDevice> => openGpuDevice({ software: false }) };
+/** For the automatic choice: throws where the only adapter computes on the CPU. A real GPU is then device 'webgpu' as well. */
+export const realGpuFactory = {
+  load: async (): Promise<GpuDevice> => {
+    const device = await openGpuDevice({ software: false });
+    shared ??= Promise.resolve(device);
+    return device;
+  },
+};
 
 class GpuSpec implements DeviceSpec {
   readonly signature: SpecSignature;
