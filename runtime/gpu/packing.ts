@@ -48,7 +48,10 @@ export function packBuffers(program: KernelProgram, lengths: readonly string[]):
     let before: KExpr | undefined;
     for (const member of members) {
       places.set(member, { buffer: name, ...(before === undefined ? {} : { before }) });
-      const own = declOf.get(member)!.shape.slice(1).reduce((product, extent) => k.mul(product, extent), k.index(1));
+      const own = declOf
+        .get(member)!
+        .shape.slice(1)
+        .reduce((product, extent) => k.mul(product, extent), k.index(1));
       before = before === undefined ? own : k.add(before, own);
     }
     const first = declOf.get(members[0]!)!;
@@ -57,7 +60,8 @@ export function packBuffers(program: KernelProgram, lengths: readonly string[]):
   }
   if (lengths.length > 1 && !taken.has(packedName(lengths))) {
     const name = packedName(lengths);
-    for (const [at, length] of lengths.entries()) places.set(length, { buffer: name, column: { of: lengths.length, at } });
+    for (const [at, length] of lengths.entries())
+      places.set(length, { buffer: name, column: { of: lengths.length, at } });
     const shape = [k.scalar('B', 'index'), k.index(lengths.length)];
     packs.set(lengths[0]!, { name, element: 'i32', role: 'input', shape, layout: `${name}[b][which]` });
   }

@@ -45,7 +45,7 @@ export async function runInWindows(state: CallState, b: number): Promise<void> {
   const original = windowed.original;
   for (const { name } of program.buffers.filter(canHaveWindow)) scalars[windowStart(name)] = 0;
   const parts = ownParts(state, b, elements);
-  const context: TouchContext = { scalars, ints: intervals(program.buffers, parts, elements) };
+  const context: TouchContext = { scalars, ints: intsOf(program.buffers, parts, elements) };
 
   const resident = new Launch(state);
   try {
@@ -125,23 +125,17 @@ function ownParts(state: CallState, b: number, elements: ReadonlyMap<string, num
   return parts;
 }
 
-/** Least and greatest element of the utterance's int inputs, which decide what gathers touch. */
-function intervals(
+/** The utterance's part of its int inputs, whose values decide how far loops run and what gathers touch. */
+function intsOf(
   buffers: readonly BufferDecl[],
   parts: ReadonlyMap<string, OwnPart>,
   elements: ReadonlyMap<string, number>,
-): Record<string, Interval> {
-  const result: Record<string, Interval> = {};
+): TouchContext['ints'] {
+  const result: Record<string, ArrayLike<number>> = {};
   for (const { name, element, role } of buffers) {
     if (element !== 'i32' || role !== 'input') continue;
     const { operand, start } = parts.get(name)!;
-    if (!('array' in operand)) continue;
-    let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
-    for (let i = start; i < start + elements.get(name)!; i++) {
-      low = Math.min(low, operand.array[i]!);
-      high = Math.max(high, operand.array[i]!);
-    }
-    if (low <= high) result[name] = { low, high };
+    if ('array' in operand) result[name] = operand.array.subarray(start, start + elements.get(name)!);
   }
   return result;
 }

@@ -73,8 +73,8 @@ export function withWindows(program: KernelProgram): KernelProgram {
 
 export interface TouchContext {
   readonly scalars: Readonly<Record<string, number>>;
-  /** Least and greatest value in each i32 buffer; one without elements is absent. */
-  readonly ints: Readonly<Record<string, Interval>>;
+  /** The utterance's part of each i32 input. */
+  readonly ints: Readonly<Record<string, ArrayLike<number>>>;
 }
 
 const anything: Interval = { low: Number.NEGATIVE_INFINITY, high: Number.POSITIVE_INFINITY };
@@ -119,9 +119,10 @@ export function touchedBy(
         return values.get(e.name) ?? anything;
       case 'load': {
         if (e.mask !== undefined) visit(e.mask);
-        touch(e.buffer, visit(e.index));
+        const index = visit(e.index);
+        touch(e.buffer, index);
         if (e.type !== 'index') return anything;
-        const stored = ints[e.buffer];
+        const stored = valuesIn(ints[e.buffer], index);
         const other = point(e.other ?? 0);
         if (stored === undefined) return other;
         return e.mask === undefined ? stored : hull(stored, other);
@@ -171,6 +172,17 @@ export function touchedBy(
   };
   run(kernel.body);
   return touched;
+}
+
+/** Least and greatest of the elements at some indices; undefined where there are none. */
+function valuesIn(array: ArrayLike<number> | undefined, { low, high }: Interval): Interval | undefined {
+  let values: Interval | undefined;
+  const last = Math.min(high, (array?.length ?? 0) - 1);
+  for (let i = Math.max(0, low); i <= last; i++) {
+    const value = point(array![i]!);
+    values = values === undefined ? value : hull(values, value);
+  }
+  return values;
 }
 
 /** Intervals of the grid's variables over a range of tasks numbered row-major. */

@@ -75,7 +75,7 @@ describe('what tasks touch', () => {
   const [T, U, V] = [6, 3, 10];
   const context = {
     scalars: { B: 1, T_max: T, U_max: U, blank: 0 },
-    ints: { actLens: { low: T, high: T }, labelLens: { low: U, high: U }, labels: { low: 1, high: 9 } },
+    ints: { actLens: [T], labelLens: [U], labels: [1, 9, 4] },
   };
   const kernels = program.phases.flat();
 
