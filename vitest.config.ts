@@ -15,6 +15,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/lanes-report.ts'],
     // Forks rather than worker threads: the suite loads libLLVM and starts native threads of its own.
     pool: 'forks',
     // Loading ts-morph alone takes a second on two busy cores, and the spawn tests start whole processes.

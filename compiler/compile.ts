@@ -16,7 +16,7 @@ import { verifyProgram } from './kernel/verify.js';
 import { type LlvmTarget, printLlvm } from './llvm/index.js';
 import { NoOrder, type ScheduleOptions, schedule } from './schedule/index.js';
 import { SpecError } from './source.js';
-import { reportStage } from './trace.js';
+import { reportStage, type StageName } from './trace.js';
 
 /** A spec file as the compiler has read it. */
 export interface SourceSpec {
@@ -33,12 +33,14 @@ export interface CompiledSpec {
 }
 
 interface Stage<From, To> {
-  readonly name: string;
+  readonly name: StageName;
   /** Why the stage is there, and why here. */
   readonly why: string;
   readonly run: (from: From) => To;
   readonly verify: (result: To) => void;
   readonly print: (result: To) => string;
+  /** The spec's name, for reports. */
+  readonly subject: (from: From, result: To) => string;
 }
 
 const read: Stage<string, SourceSpec> = {
@@ -47,6 +49,7 @@ const read: Stage<string, SourceSpec> = {
   run: readSpec,
   verify: ({ graph }) => verifyGraph(graph),
   print: ({ graph }) => printGraph(graph),
+  subject: (_file, { graph }) => graph.name,
 };
 
 const plan = (options: ScheduleOptions): Stage<SourceSpec, KernelProgram> => ({
@@ -61,6 +64,7 @@ const plan = (options: ScheduleOptions): Stage<SourceSpec, KernelProgram> => ({
   },
   verify: verifyProgram,
   print: printProgram,
+  subject: ({ graph }) => graph.name,
 });
 
 const spell = (target: LlvmTarget): Stage<KernelProgram, string> => ({
@@ -70,13 +74,14 @@ const spell = (target: LlvmTarget): Stage<KernelProgram, string> => ({
   // LLVM's own verifier runs when the text is parsed.
   verify: () => {},
   print: (text) => text,
+  subject: (program) => program.name,
 });
 
-function runStage<From, To>(stage: Stage<From, To>, from: From, subject: string, number: number): To {
+function runStage<From, To>(stage: Stage<From, To>, from: From): To {
   const start = performance.now();
   const result = stage.run(from);
   stage.verify(result);
-  reportStage(subject, number, {
+  reportStage(stage.subject(from, result), {
     name: stage.name,
     milliseconds: performance.now() - start,
     text: () => stage.print(result),
@@ -84,18 +89,15 @@ function runStage<From, To>(stage: Stage<From, To>, from: From, subject: string,
   return result;
 }
 
-const subjectOf = (file: string): string => file.replace(/^.*[/\\]/, '').replace(/\.[cm]?tsx?$/, '');
-
 /** Reads a spec file. @throws SpecError for a mistake in it, with its place. */
-export const compileToGraph = (file: string): SourceSpec => runStage(read, file, subjectOf(file), 1);
+export const compileToGraph = (file: string): SourceSpec => runStage(read, file);
 
 /** Schedules a spec for given sizes. @throws SpecError where a recurrence has no possible order of cells. */
 export const compileToKernels = (spec: SourceSpec, options: ScheduleOptions): KernelProgram =>
-  runStage(plan(options), spec, spec.graph.name, 2);
+  runStage(plan(options), spec);
 
 /** Prints kernels as LLVM IR. */
-export const compileToLlvm = (program: KernelProgram, target: LlvmTarget): string =>
-  runStage(spell(target), program, program.name, 3);
+export const compileToLlvm = (program: KernelProgram, target: LlvmTarget): string => runStage(spell(target), program);
 
 /** All stages for a CPU. @throws SpecError for a mistake in the spec. */
 export function compile(spec: SourceSpec, options: ScheduleOptions & LlvmTarget): CompiledSpec {

@@ -1,26 +1,38 @@
 /**
  * Looking inside a compile, by environment variable and without touching code:
  *
- *   TRELLIS_DUMP=folder   each stage's text, as folder/<name>-<n>-<stage>.txt
+ *   TRELLIS_DUMP=folder   each stage's text, as a file of that folder
  *   TRELLIS_TIME=1        milliseconds per stage, on stderr
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+/** In the order in which they are made. The last two are LLVM's own: the runtime asks it for them. */
+export const stageNames = ['graph', 'kernels', 'llvm', 'llvm-opt', 'asm'] as const;
+export type StageName = (typeof stageNames)[number];
+
+/** Suffixes that tools go by. */
+const suffixes: Record<StageName, string> = { graph: 'txt', kernels: 'txt', llvm: 'll', 'llvm-opt': 'll', asm: 's' };
+
+/** The file of a stage's text, wherever one is written: 'my-loss-1-graph.txt'. Names sort by spec, then by stage. */
+export const stageFile = (spec: string, stage: StageName): string =>
+  `${spec}-${stageNames.indexOf(stage) + 1}-${stage}.${suffixes[stage]}`;
+
 export interface StageReport {
-  readonly name: string;
+  readonly name: StageName;
   readonly milliseconds: number;
   /** The stage's result as text; computed only when asked for. */
   readonly text: () => string;
 }
 
-export function reportStage(subject: string, number: number, report: StageReport): void {
+export function reportStage(spec: string, { name, milliseconds, text }: StageReport): void {
   if (process.env.TRELLIS_TIME) {
-    process.stderr.write(`trellis: ${subject}: ${report.name.padEnd(8)} ${report.milliseconds.toFixed(1)} ms\n`);
+    process.stderr.write(`trellis: ${spec}: ${name.padEnd(8)} ${milliseconds.toFixed(1)} ms\n`);
   }
   const folder = process.env.TRELLIS_DUMP;
   if (folder) {
     mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, `${subject}-${number}-${report.name}.txt`), `${report.text()}\n`);
+    const content = text();
+    writeFileSync(join(folder, stageFile(spec, name)), content.endsWith('\n') ? content : `${content}\n`);
   }
 }

@@ -4,7 +4,7 @@
  */
 import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
-import { describe, didYouMean, InputError, listOf, throwIfAborted, TrellisError } from './errors.js';
+import { describe, didYouMean, InputError, listOf, TrellisError, throwIfAborted } from './errors.js';
 import { noForwardSync, type OpenSpec, type SpecKernels } from './kernels.js';
 import { type CallOptions, checkCall, type Settings } from './options.js';
 import { chooseOutputs } from './outputs.js';

@@ -5,10 +5,10 @@ import type { SpecKernels } from './kernels.js';
 import { Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
 import {
   type CallOptions,
+  type CommonOptions,
   callNames,
   checkOptionNames,
   checkSettings,
-  type CommonOptions,
   commonNames,
 } from './options.js';
 import { kernelsOfFile } from './spec-file.js';

@@ -188,45 +188,28 @@ function flatten(argument: string, value: readonly unknown[]): RawTensor {
   const flat: unknown[] = [];
   const index: number[] = [];
   const first = (): string => `${argument}${'[0]'.repeat(index.length)}`;
+  const ragged = (problem: string, value: unknown, allowed: string): InputError =>
+    new InputError({ code: 'ragged', argument, index: [...index], problem, value, allowed });
   const walk = (node: unknown): void => {
     const axis = index.length;
     if (axis === depth) {
       if (isRow(node)) {
-        const problem = `is an array where ${first()} is a single value`;
-        throw new InputError({
-          code: 'ragged',
-          argument,
-          index: [...index],
-          problem,
-          value: node,
-          allowed: 'regular nesting',
-        });
+        throw ragged(`is an array where ${first()} is a single value`, node, 'regular nesting');
       }
       flat.push(node);
       return;
     }
     const extent = shape[axis] ?? 0;
     if (!isRow(node)) {
-      const problem = `is ${describe(node)} where ${first()} is an array`;
-      throw new InputError({
-        code: 'ragged',
-        argument,
-        index: [...index],
-        problem,
-        value: node,
-        allowed: 'regular nesting',
-      });
+      throw ragged(`is ${describe(node)} where ${first()} is an array`, node, 'regular nesting');
     }
     if (isView(node)) checkTyped(argument, node);
     if (node.length !== extent) {
-      throw new InputError({
-        code: 'ragged',
-        argument,
-        index: [...index],
-        problem: `has ${node.length} elements where ${first()} has ${extent}`,
-        value: node.length,
-        allowed: 'rows of equal length; pad the short ones (what lies in the padding does not matter)',
-      });
+      throw ragged(
+        `has ${node.length} elements where ${first()} has ${extent}`,
+        node.length,
+        'rows of equal length; pad the short ones (what lies in the padding does not matter)',
+      );
     }
     for (let i = 0; i < extent; i++) {
       index.push(i);

@@ -51,9 +51,11 @@ function installPackages() {
   const why = whyInstall();
   if (!why) return;
   say(`installing the npm packages (npm ci), because ${why}`);
-  if (npm(['ci', '--no-audit', '--no-fund'])) return;
+  // Of npm's remarks only errors are for whoever wants to see this package work.
+  const quiet = ['--no-audit', '--no-fund', '--no-update-notifier', '--loglevel=error'];
+  if (npm(['ci', ...quiet])) return;
   say('npm ci failed; trying npm install');
-  if (npm(['install', '--no-audit', '--no-fund'])) return;
+  if (npm(['install', ...quiet])) return;
   say('the npm packages could not be installed; see the messages above');
   process.exit(1);
 }
@@ -85,7 +87,7 @@ async function findLlvm() {
   // A fresh namespace per call: a search after apt must not see what the first one remembered.
   const { tsImport } = await import('tsx/esm/api');
   const module = await tsImport('../runtime/cpu/libllvm.ts', import.meta.url);
-  return { found: module.findLibLlvm(), hint: module.installHint() };
+  return module.findLibLlvm();
 }
 
 /** Brings in what is missing. Never fails for want of libLLVM: without it the reference device does the work. */
@@ -96,13 +98,13 @@ export async function setUp() {
     process.exit(1);
   }
   installPackages();
-  let { found, hint } = await findLlvm();
+  let found = await findLlvm();
   if (!('path' in found) && !process.env.TRELLIS_LIBLLVM && process.getuid?.() === 0 && isDebian()) {
-    if (aptInstall()) ({ found } = await findLlvm());
+    if (aptInstall()) found = await findLlvm();
   }
   if (!('path' in found)) {
-    say(found.missing.trim());
-    say(`to have kernels compiled for the CPU, type:  ${hint}`);
+    say(found.missing);
+    say(`to have kernels compiled for the CPU, ${found.advice}`);
   }
 }
 

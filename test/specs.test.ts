@@ -11,6 +11,7 @@ import { interpretProgram } from '../compiler/kernel/interpret.js';
 import type { LossDefinition } from '../dsl/index.js';
 import { CpuExecutor } from '../runtime/cpu/executor.js';
 import { LlvmJit } from '../runtime/cpu/jit.js';
+import { testLlvm } from './lanes.js';
 import { evaluateAsGraph, evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from './specs.js';
 
 const folders = ['./specs/', '../specs/'];
@@ -22,10 +23,11 @@ const files = folders.flatMap((folder) => {
 });
 
 const seeds = Array.from({ length: 12 }, (_, seed) => seed + 1);
+// Nearly every seed has a V of its own, and so code of its own, which LLVM takes a tenth of a second for.
 const vectorTargets = [
-  { name: 'host', options: {} },
-  { name: 'x86-64-v3', options: { cpu: 'x86-64-v3' } },
-  { name: 'x86-64-v2', options: { cpu: 'x86-64-v2' } },
+  { name: 'host', options: {}, seeds },
+  { name: 'x86-64-v3', options: { cpu: 'x86-64-v3' }, seeds: seeds.slice(0, 6) },
+  { name: 'x86-64-v2', options: { cpu: 'x86-64-v2' }, seeds: seeds.slice(6) },
 ].filter(({ options }) => process.arch === 'x64' || !('cpu' in options));
 
 describe.each(files.map((file) => [specName(file), file] as const))('%s', async (_, file) => {
@@ -71,12 +73,12 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
     }
   });
 
-  test.each(vectorTargets)('native code for $name gives the same', ({ options }) => {
+  testLlvm.each(vectorTargets)('native code for $name gives the same', ({ options, seeds }) => {
     const jit = new LlvmJit(options);
     for (const seed of seeds) {
       const batch = randomBatch(graph, seed, { size: seed % 3 === 0 ? 40 : 9, scale: 3 });
       const expected = expectedOf(batch);
-      for (const gradients of [true, false]) {
+      for (const gradients of seed % 2 === 0 ? [true, false] : [true]) {
         const { program, llvm } = compile(spec, {
           sizes: batch.sizes,
           lattice: 'f64',

@@ -1,9 +1,9 @@
 /** Any spec, on random ragged batches: the harness that compares what runs it. */
 import { basename } from 'node:path';
-import type { KernelProgram } from '../compiler/kernel/kernel.js';
 import { evaluateGraph } from '../compiler/graph/evaluate.js';
-import { evalSize } from '../compiler/graph/size.js';
 import type { Graph } from '../compiler/graph/graph.js';
+import { evalSize } from '../compiler/graph/size.js';
+import type { KernelProgram } from '../compiler/kernel/kernel.js';
 import type { LossDefinition } from '../dsl/index.js';
 
 /** A small generator of random numbers with a seed (mulberry32), so that a failure can be repeated. */

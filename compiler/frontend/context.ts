@@ -53,6 +53,9 @@ export class Context {
 
   readonly paramDefaults = new Map<string, number>();
 
+  /** One read of the spec's first int input, for examples in hints: 'labels(u)'. */
+  exampleGather: string | undefined;
+
   /** Reports the author's mistake at a node, with the calls that led there. */
   fail(node: ts.Node, code: string, message: string, hint: string): never {
     const calls = this.trail.slice(-4).reverse();

@@ -1,7 +1,7 @@
 /** The header of a loss: inputs, lengths, parameters and statics, and what the body receives. */
 import type { ts } from 'ts-morph';
 import { usualLengths } from '../../dsl/define.js';
-import type { Graph, InputDecl, LengthDecl, ParamDecl } from '../graph/graph.js';
+import type { Graph, InputDecl, LengthDecl, ParamDecl, SizeExpr } from '../graph/graph.js';
 import { knownKeys } from './builtins.js';
 import type { Context } from './context.js';
 import { didYouMean, listWords } from './suggest.js';
@@ -59,6 +59,9 @@ class Names {
 }
 
 /** Reads the header; `given` replaces values of its statics. */
+/** The name that an index over a dimension usually has: u for U or U + 1. */
+const usualIndex = ({ terms }: SizeExpr): string => Object.keys(terms)[0]?.toLowerCase() ?? 'i';
+
 export function readHeader(context: Context, loss: LossForm, given: Graph['statics']): Header {
   const { header, headerNode } = loss;
   const at = (object: ObjectValue, key: string): ts.Node => object.nodeOf(key) ?? headerNode;
@@ -98,6 +101,7 @@ export function readHeader(context: Context, loss: LossForm, given: Graph['stati
   for (const [input, form] of forms) {
     context.claim(`grad_${input}`);
     environment.set(input, { kind: 'input', name: input, element: form.element, dims: form.dims });
+    if (form.element === 'i32') context.exampleGather ??= `${input}(${form.dims.map(usualIndex).join(', ')})`;
   }
   const sizes = new Map<string, ts.Node>();
   for (const form of forms.values()) {

@@ -142,8 +142,8 @@ export function asIndex(context: Context, { value, node }: Argument, axis: Axis)
     );
   }
   const form = linear(expr);
-  const allowed =
-    'An index may be affine in index variables, sizes and int parameters (2 * t + 1), or one i32 read plus such (chosen(u) + 1).';
+  const gather = context.exampleGather === undefined ? '' : ` (${context.exampleGather} + 1)`;
+  const allowed = `An index may be affine in index variables, sizes and int parameters (2 * t + 1), or one i32 read plus such${gather}.`;
   if ('part' in form) {
     const place = context.placeWithin(form.part, node);
     context.fail(place, 'non-affine-index', `${what} is not affine: ${place.getText()}`, allowed);

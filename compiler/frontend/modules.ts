@@ -1,9 +1,11 @@
 /** Modules of one spec: the names each declares, and what importing one of its exports means. */
 import type { ts } from 'ts-morph';
+import type { SpecError } from '../source.js';
 import { didYouMean, listWords } from './suggest.js';
 import { boundNames, resolveImport, type Sources, specError } from './syntax.js';
 import { TS } from './typescript.js';
 import { Scope } from './values.js';
+import { vocabulary } from './vocabulary.js';
 
 /** Where an export's value comes from. */
 type Export =
@@ -48,7 +50,47 @@ export class Modules {
     if (known) return known;
     const module = readModule(this.sources.load(path));
     this.known.set(path, module);
+    // Now that it is known: what it imports may import it.
+    this.checkImports(module);
     return module;
+  }
+
+  /**
+   * Running a file as TypeScript loads all that it imports, whether it is used or not, so all of it must be there.
+   * Imports of types alone load nothing.
+   */
+  private checkImports({ file, exports, stars }: Module): void {
+    for (const star of stars) this.follow(star.specifier, star.node);
+    for (const own of exports.values()) if (own.kind === 'from') this.follow(own.specifier, own.node);
+    const types = namesOfTypes(file);
+    for (const statement of file.statements) {
+      if (!TS.isImportDeclaration(statement)) continue;
+      const clause = statement.importClause;
+      const specifier = specifierOf(statement.moduleSpecifier);
+      if (!clause) this.follow(specifier, statement.moduleSpecifier);
+      if (!clause || clause.isTypeOnly) continue;
+      const check = (local: string, name: string, node: ts.Node): void => {
+        if (!types.has(local)) this.checkImport(specifier, name, node);
+      };
+      if (clause.name) check(clause.name.text, 'default', clause.name);
+      const bindings = clause.namedBindings;
+      if (bindings && TS.isNamespaceImport(bindings)) check(bindings.name.text, '*', bindings.name);
+      if (bindings && TS.isNamedImports(bindings)) {
+        for (const element of bindings.elements) {
+          if (!element.isTypeOnly) check(element.name.text, (element.propertyName ?? element.name).text, element);
+        }
+      }
+    }
+  }
+
+  private checkImport(specifier: string, name: string, node: ts.Node): void {
+    if (name === '*') {
+      this.follow(specifier, node);
+      return;
+    }
+    const found = this.find(specifier, name, node);
+    if (!found) this.missingExport(specifier, name, node);
+    if ('word' in found && !vocabulary.has(found.word)) throw unknownWord(found.word, specifier, node);
   }
 
   /**
@@ -120,6 +162,30 @@ export class Modules {
       didYouMean(name, names, `It exports ${listWords(names)}.`),
     );
   }
+}
+
+/** A word that the vocabulary does not have. */
+export const unknownWord = (name: string, specifier: string, node: ts.Node): SpecError =>
+  specError(
+    'unknown-import',
+    node,
+    `the vocabulary (${specifier}) has no word ${name}`,
+    didYouMean(name, vocabulary, `The words are ${listWords([...vocabulary])}.`),
+  );
+
+/** Names that a file uses as types. An import of such a name, if it is used in no other way, is gone when it runs. */
+function namesOfTypes(file: ts.SourceFile): ReadonlySet<string> {
+  const names = new Set<string>();
+  const visit = (node: ts.Node): void => {
+    if (TS.isTypeReferenceNode(node) || TS.isTypeQueryNode(node)) {
+      let root: ts.EntityName = TS.isTypeReferenceNode(node) ? node.typeName : node.exprName;
+      while (TS.isQualifiedName(root)) root = root.left;
+      names.add(root.text);
+    }
+    TS.forEachChild(node, visit);
+  };
+  visit(file);
+  return names;
 }
 
 /** Collects names only; nothing is evaluated until it is read. */

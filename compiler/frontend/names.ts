@@ -1,7 +1,7 @@
 /** Names: what an identifier means where it stands, through consts, imports and the globals that the language has. */
 import type { ts } from 'ts-morph';
 import type { Context, Reader } from './context.js';
-import type { Found, Modules } from './modules.js';
+import { type Found, type Modules, unknownWord } from './modules.js';
 import { bindPattern } from './statements.js';
 import { didYouMean, listWords } from './suggest.js';
 import { TS } from './typescript.js';
@@ -160,12 +160,7 @@ export class Names {
     const constant = constantWords[name];
     if (constant !== undefined) return constant;
     if (vocabulary.has(name)) return { kind: 'builtin', name };
-    return this.reader.context.fail(
-      node,
-      'unknown-import',
-      `the vocabulary (${specifier}) has no word ${name}`,
-      didYouMean(name, vocabulary, `The words are ${listWords([...vocabulary])}.`),
-    );
+    throw unknownWord(name, specifier, node);
   }
 
   private namespace(specifier: string, node: ts.Node): ObjectValue {

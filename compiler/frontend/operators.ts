@@ -1,7 +1,7 @@
 /** Operators and primitives on values: what is known is computed, the rest becomes expressions. */
 import type { ts } from 'ts-morph';
 import type { PrimitiveName } from '../../dsl/primitives.js';
-import type { CompareOp, Expr } from '../graph/graph.js';
+import { type CompareOp, comparisons, type Expr } from '../graph/graph.js';
 import type { Argument, Context } from './context.js';
 import { TS } from './typescript.js';
 import { describe, hasKind, indexCount, scalar, type Value } from './values.js';
@@ -64,15 +64,6 @@ export function applyPrimitive(context: Context, name: PrimitiveName, args: read
   const operands = args.map((arg) => (onInts ? asInt(context, arg) : asReal(context, arg)));
   return scalar(context.builder.prim(name, ...operands));
 }
-
-const comparisons: Readonly<Record<CompareOp, (a: number, b: number) => boolean>> = {
-  eq: (a, b) => a === b,
-  ne: (a, b) => a !== b,
-  lt: (a, b) => a < b,
-  le: (a, b) => a <= b,
-  gt: (a, b) => a > b,
-  ge: (a, b) => a >= b,
-};
 
 /** What a comparison needs from the index rules, which in turn need `numeric`. */
 export interface IntRules {

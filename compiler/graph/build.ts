@@ -7,19 +7,19 @@
  */
 import { type PrimitiveName, primitives, type ReductionName } from '../../dsl/primitives.js';
 import { CompilerBug } from '../source.js';
-import type { CompareOp, Expr, IndexRef, LogicOp, Origin, SizeExpr, ValueType } from './graph.js';
+import {
+  type CompareOp,
+  comparisons,
+  type Expr,
+  type IndexRef,
+  type LogicOp,
+  type Origin,
+  type SizeExpr,
+  type ValueType,
+} from './graph.js';
 import { printSize } from './size.js';
 
 type Unbuilt = Expr extends infer E ? (E extends Expr ? Omit<E, 'id'> : never) : never;
-
-const compareInts: Record<CompareOp, (a: number, b: number) => boolean> = {
-  eq: (a, b) => a === b,
-  ne: (a, b) => a !== b,
-  lt: (a, b) => a < b,
-  le: (a, b) => a <= b,
-  gt: (a, b) => a > b,
-  ge: (a, b) => a >= b,
-};
 
 export class GraphBuilder {
   readonly origins = new Map<number, Origin[]>();
@@ -99,7 +99,7 @@ export class GraphBuilder {
   compare(op: CompareOp, a: Expr, b: Expr): Expr {
     if (a.type !== b.type || a.type === 'bool')
       throw new CompilerBug('graph', `compare ${op} of ${a.type} and ${b.type}`);
-    if (a.op === 'const' && b.op === 'const') return this.bool(compareInts[op](a.value, b.value));
+    if (a.op === 'const' && b.op === 'const') return this.bool(comparisons[op](a.value, b.value));
     return this.intern(`compare ${op} ${ids([a, b])}`, { op: 'compare', type: 'bool', compare: op, args: [a, b] });
   }
 

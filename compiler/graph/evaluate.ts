@@ -5,7 +5,7 @@
 import { primitives, reductions } from '../../dsl/primitives.js';
 import { CompilerBug } from '../source.js';
 import { operands } from './build.js';
-import type { CompareOp, Expr, FieldDecl, Graph, IndexRef, InputDecl } from './graph.js';
+import { comparisons, type Expr, type FieldDecl, type Graph, type IndexRef, type InputDecl } from './graph.js';
 import { evalSize, printSize } from './size.js';
 
 /** An input's values: a function of the indices, or a tensor in row-major order that may be padded beyond the utterance. */
@@ -61,15 +61,6 @@ interface FieldCells {
 }
 
 type Code = () => number;
-
-const compare: Record<CompareOp, (a: number, b: number) => boolean> = {
-  eq: (a, b) => a === b,
-  ne: (a, b) => a !== b,
-  lt: (a, b) => a < b,
-  le: (a, b) => a <= b,
-  gt: (a, b) => a > b,
-  ge: (a, b) => a >= b,
-};
 
 class Machine {
   readonly fields = new Map<string, FieldCells>();
@@ -215,7 +206,7 @@ class Machine {
         return b ? () => f64(a(), b()) : () => f64(a(), 0);
       }
       case 'compare': {
-        const holds = compare[expr.compare];
+        const holds = comparisons[expr.compare];
         const [a, b] = operands(expr).map((arg) => this.code(arg)) as [Code, Code];
         return () => (holds(a(), b()) ? 1 : 0);
       }

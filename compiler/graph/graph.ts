@@ -27,7 +27,16 @@ export interface SizeExpr {
   readonly terms: Readonly<Record<string, number>>;
 }
 
-export type CompareOp = 'eq' | 'ne' | 'lt' | 'le' | 'gt' | 'ge';
+/** What comparisons mean, of ints and of reals. NaN is unequal to all, itself included. */
+export const comparisons = {
+  eq: (a, b) => a === b,
+  ne: (a, b) => a !== b,
+  lt: (a, b) => a < b,
+  le: (a, b) => a <= b,
+  gt: (a, b) => a > b,
+  ge: (a, b) => a >= b,
+} satisfies Record<string, (a: number, b: number) => boolean>;
+export type CompareOp = keyof typeof comparisons;
 export type LogicOp = 'and' | 'or' | 'not';
 
 /** Scalar expressions. `id` is unique and dense within one builder; children have smaller ids. */

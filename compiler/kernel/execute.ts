@@ -3,7 +3,7 @@
  * per kernel and checks what it does against the rules of the IR every time it runs.
  */
 import { primitives, reductions } from '../../dsl/primitives.js';
-import type { CompareOp } from '../graph/graph.js';
+import { comparisons } from '../graph/graph.js';
 import { CompilerBug } from '../source.js';
 import type { KExpr, KIndexOp, KLoad, KLoop, KPrim, KStmt, KStore } from './kernel.js';
 import type { Memory } from './memory.js';
@@ -55,15 +55,6 @@ export interface Run {
   cellName(id: number): string;
   laneName(id: number): string;
 }
-
-const comparisons: Record<CompareOp, (a: number, b: number) => boolean> = {
-  eq: (a, b) => a === b,
-  ne: (a, b) => a !== b,
-  lt: (a, b) => a < b,
-  le: (a, b) => a <= b,
-  gt: (a, b) => a > b,
-  ge: (a, b) => a >= b,
-};
 
 /** Turns statements and expressions into closures over a frame of numbered slots (bool: 0 or 1). */
 export class Compiler {

@@ -189,4 +189,9 @@ export interface KernelProgram {
   readonly buffers: readonly BufferDecl[];
   readonly scalars: readonly ScalarDecl[];
   readonly phases: readonly (readonly Kernel[])[];
+  /**
+   * Inputs whose gradient may be written over them: their last reader reads no element but the one it then writes.
+   * For any other input, and where this is absent, the gradient needs memory of its own.
+   */
+  readonly inPlace?: readonly string[];
 }

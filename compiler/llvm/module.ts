@@ -20,7 +20,7 @@ import { FunctionWriter, ModuleParts } from './writer.js';
 export function printLlvm(program: KernelProgram, target: LlvmTarget): string {
   const parts = new ModuleParts();
   const kernels = program.phases.flatMap((phase, number) =>
-    phase.map((kernel) => printKernel(parts, program, kernel, target, `phase ${number}`)),
+    phase.map((kernel) => printKernel(parts, program, kernel, target, `phase ${number + 1}`)),
   );
   const head = [
     ...commentText(`${program.name}: LLVM IR for vectors of ${target.vectorBits} bits.`).map((line) => `; ${line}`),

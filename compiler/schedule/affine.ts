@@ -5,6 +5,7 @@
  * int. Everything the scheduler must know about indices (dependence distances, domain guards, strides) is a
  * question about such forms.
  */
+import type { PrimitiveName } from '../../dsl/primitives.js';
 
 /** constant + sum of coefficient * atom. Immutable. */
 export class Affine {
@@ -20,6 +21,16 @@ export class Affine {
   }
   static atom(name: string, coefficient = 1): Affine {
     return new Affine(0, coefficient === 0 ? new Map() : new Map([[name, coefficient]]));
+  }
+  /** A primitive of affine forms; undefined where the result is none. */
+  static of(name: PrimitiveName, [a, b]: readonly Affine[]): Affine | undefined {
+    if (name === 'neg' && a) return a.times(-1);
+    if (!a || !b) return undefined;
+    if (name === 'add') return a.plus(b);
+    if (name === 'sub') return a.minus(b);
+    if (name === 'mul' && b.isConstant) return a.times(b.constant);
+    if (name === 'mul' && a.isConstant) return b.times(a.constant);
+    return undefined;
   }
 
   plus(other: Affine, factor = 1): Affine {

@@ -9,10 +9,11 @@
  *
  * The result reads nothing but inputs and stored equations.
  */
-import { CompilerBug } from '../source.js';
+
 import { GraphBuilder, operands } from '../graph/build.js';
 import type { Expr, FieldDecl, Graph, IndexRef, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import { sizeConst } from '../graph/size.js';
+import { CompilerBug } from '../source.js';
 import { Ranges } from './ranges.js';
 
 /** One equation over an index domain. Stored ones get a buffer; gradients are written to an output. */

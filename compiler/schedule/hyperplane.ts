@@ -5,8 +5,9 @@
  * for every distance: all cells with equal h . x form one step (a hyperplane, or wavefront) and may be computed side
  * by side. Lamport, "The parallel execution of DO loops", CACM 17(2), 1974.
  */
-import type { Expr, Origin } from '../graph/graph.js';
+
 import { operands } from '../graph/build.js';
+import type { Expr, Origin } from '../graph/graph.js';
 import { Affine } from './affine.js';
 import { type Equation, readsIn } from './equations.js';
 import type { Ranges } from './ranges.js';

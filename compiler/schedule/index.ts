@@ -2,15 +2,15 @@
  * graph -> kernels. Says how the equations are computed: what is stored and how, what runs after what, what runs
  * side by side. Changes speed, never the loss.
  */
-import type { Graph, SizeExpr } from '../graph/graph.js';
+import type { Expr, Graph, SizeExpr } from '../graph/graph.js';
 import { printSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { findEquations, readsIn } from './equations.js';
+import { type Equations, findEquations, readsIn } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
-import { paddedSize, type ProgramContext } from './lower.js';
+import { type ProgramContext, paddedSize } from './lower.js';
 import { findPhases, type Step } from './phases.js';
 
 export { NoOrder } from './hyperplane.js';
@@ -108,12 +108,29 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       (param): ScalarDecl => ({ name: param.name, type: param.type === 'int' ? 'index' : 'f64', role: 'param' }),
     ),
   ];
-  return { name: graph.name, buffers, scalars, phases: kernels };
+  return { name: graph.name, buffers, scalars, phases: kernels, inPlace: inPlaceInputs(equations) };
 }
 
 function sizesOf(graph: Graph): Set<string> {
   const dims = [...graph.inputs.flatMap((input) => input.dims), ...graph.fields.flatMap((field) => field.domain)];
   return new Set(dims.flatMap((dim) => Object.keys(dim.terms)));
+}
+
+/** See KernelProgram.inPlace. Gradients and the loss are computed in one phase, the last, in any order. */
+function inPlaceInputs({ gradients, loss, ranges }: Equations): string[] {
+  const readsOf = (expr: Expr, input: string) => readsIn(expr).filter((read) => read.source === input);
+  return gradients
+    .map(({ input }) => input)
+    .filter(
+      (input) =>
+        readsOf(loss, input).length === 0 &&
+        gradients.every(({ input: other, equation: { body, axes } }) =>
+          readsOf(body, input).every(
+            ({ indices }) =>
+              other === input && indices.every((at, axis) => ranges.affine(at).equals(ranges.affine(axes[axis]!))),
+          ),
+        ),
+    );
 }
 
 /** Stores a recurrence, and what it reads, so that a step of its wavefront is contiguous. The first wave decides. */

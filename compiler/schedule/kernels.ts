@@ -14,7 +14,7 @@ import { Affine } from './affine.js';
 import type { Equation } from './equations.js';
 import { orderWithinCell, printIndex, type Wavefront } from './hyperplane.js';
 import { skewOf } from './layout.js';
-import { lanePrecision, Lowering, paddedSize, type ProgramContext } from './lower.js';
+import { Lowering, lanePrecision, type ProgramContext, paddedSize } from './lower.js';
 import type { Ranges } from './ranges.js';
 import { type Block, KernelWriter, Value } from './writer.js';
 

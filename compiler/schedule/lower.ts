@@ -7,11 +7,12 @@
  * uniform float64 value c, as in acts(t, u, v) - logZ(t, u), c is split into float32 parts high + low and added as
  * (x + high) + low: x + high is nearly exact where it matters (Sterbenz), so no precision is lost to large logits.
  */
-import { CompilerBug } from '../source.js';
+
 import { operands } from '../graph/build.js';
 import type { Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import * as k from '../kernel/build.js';
 import type { KExpr, KReduce } from '../kernel/kernel.js';
+import { CompilerBug } from '../source.js';
 import { Affine } from './affine.js';
 import { type Equation, freeIndices, readsIn } from './equations.js';
 import { type Layout, storageExtents } from './layout.js';
@@ -109,12 +110,11 @@ export class Lowering {
       case 'index':
         return this.indexOf(expr).form;
       case 'prim': {
-        const [a, b] = expr.args.map((arg) => this.form(arg, block)) as [Affine, Affine];
-        if (expr.name === 'add') return a.plus(b);
-        if (expr.name === 'sub') return a.minus(b);
-        if (expr.name === 'neg') return a.times(-1);
-        if (expr.name === 'mul' && b.isConstant) return a.times(b.constant);
-        if (expr.name === 'mul' && a.isConstant) return b.times(a.constant);
+        const form = Affine.of(
+          expr.name,
+          expr.args.map((arg) => this.form(arg, block)),
+        );
+        if (form) return form;
         break;
       }
       default:

@@ -3,13 +3,14 @@
  * phases stored. Plain equations that share a pass over a tensor are fused into one kernel; recurrences that do not
  * need each other (a forward and a backward one) land in one phase and run at the same time.
  */
-import { type Equation, readsIn } from './equations.js';
+
+import type { GraphBuilder } from '../graph/build.js';
 import { operands } from '../graph/build.js';
 import type { Expr, Graph, SizeExpr } from '../graph/graph.js';
-import type { RowGroup, WaveGroup } from './kernels.js';
+import { type Equation, readsIn } from './equations.js';
 import { findWavefront, NoOrder, recurrenceGroups } from './hyperplane.js';
+import type { RowGroup, WaveGroup } from './kernels.js';
 import { affineOfSize, type Ranges } from './ranges.js';
-import type { GraphBuilder } from '../graph/build.js';
 
 export type Step =
   | { readonly kind: 'rows'; readonly group: RowGroup }

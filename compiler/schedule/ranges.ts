@@ -46,12 +46,11 @@ export class Ranges {
       case 'index':
         return Affine.atom(indexAtom(expr));
       case 'prim': {
-        const [a, b] = expr.args.map((arg) => this.affine(arg)) as [Affine, Affine];
-        if (expr.name === 'add') return a.plus(b);
-        if (expr.name === 'sub') return a.minus(b);
-        if (expr.name === 'neg') return a.times(-1);
-        if (expr.name === 'mul' && b.isConstant) return a.times(b.constant);
-        if (expr.name === 'mul' && a.isConstant) return b.times(a.constant);
+        const form = Affine.of(
+          expr.name,
+          expr.args.map((arg) => this.affine(arg)),
+        );
+        if (form) return form;
         break;
       }
       case 'read':

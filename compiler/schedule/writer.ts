@@ -3,9 +3,10 @@
  * computed. A value used in a deeper block is bound there by a `let` first, so everything is hoisted as far out as
  * its operands allow without a separate pass.
  */
-import { CompilerBug } from '../source.js';
+
 import * as k from '../kernel/build.js';
-import type { Kernel, KExpr, KReduce, KStmt, KernelType } from '../kernel/kernel.js';
+import type { KExpr, Kernel, KernelType, KReduce, KStmt } from '../kernel/kernel.js';
+import { CompilerBug } from '../source.js';
 import { Affine, type Facts, provablyNonNegative } from './affine.js';
 
 /** A sequence of statements under construction. */

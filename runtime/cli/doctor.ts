@@ -128,10 +128,9 @@ async function libllvm(): Promise<Library> {
     const details = { version: found.version, path: found.path, refused: found.refused };
     return { findings: [nativeCalls, { what: 'libLLVM', state: 'ok', text, notes: refused, details }], usable: true };
   }
-  const hint = module.installHint();
   const text = `version ${module.OLDEST_LLVM} or newer is needed to compile for the CPU; none was found`;
-  const notes = [...refused, `type:  ${hint}`];
-  const details = { refused: found.refused, install: hint };
+  const notes = [...refused, found.advice];
+  const details = { refused: found.refused, install: module.installHint() };
   return { findings: [nativeCalls, { what: 'libLLVM', state: 'missing', text, notes, details }], usable: false };
 }
 

@@ -1,8 +1,9 @@
 /** `trellis dump`: what each stage of the compiler makes of a spec. */
 import { type Command, Option } from 'commander';
+import { type StageName, stageFile, stageNames } from '../../compiler/trace.js';
 import { print, withProgress } from './output.js';
 import { sizesOfShape } from './signature.js';
-import { type Stage, stageNames, type TargetName, targetNames } from './stages.js';
+import { type TargetName, targetNames } from './stages.js';
 import { UsageError } from './usage.js';
 
 interface DumpOptions {
@@ -55,28 +56,27 @@ async function runDump(spec: string, options: DumpOptions): Promise<void> {
   if (wanted !== undefined && !(stageNames as readonly string[]).includes(wanted)) {
     throw new UsageError(`--stage ${wanted}: no such stage; there are ${stageNames.join(', ')}`);
   }
-  const stages: readonly Stage[] = wanted === undefined ? stageNames : [wanted as Stage];
+  const stages: readonly StageName[] = wanted === undefined ? stageNames : [wanted as StageName];
   const { openSpec } = await import('./stages.js');
   const opened = await withProgress(`reading ${spec}`, async () => openSpec(spec));
   const { B: _batch, ...sizes } = options.shape === undefined ? {} : sizesOfShape(opened.signature, options.shape);
-  const choices = { sizes, gradients: options.grads, ...(options.target ? { target: options.target } : {}) };
+  const texts = opened.stages({
+    sizes,
+    gradients: options.grads,
+    ...(options.target ? { target: options.target } : {}),
+  });
+  const textOf = (stage: StageName): Promise<string> => withProgress(`compiling to ${stage}`, () => texts.print(stage));
 
   if (options.out === undefined) {
-    for (const stage of stages)
-      print(await withProgress(`compiling to ${stage}`, async () => opened.print(stage, choices)));
+    for (const stage of stages) print(await textOf(stage));
     return;
   }
   const { mkdir, writeFile } = await import('node:fs/promises');
   const { join } = await import('node:path');
   // All stages first, files then: a stage that fails leaves nothing half-written.
   const files: [path: string, text: string][] = [];
-  for (const stage of stages) {
-    const name = `${stageNames.indexOf(stage) + 1}-${opened.signature.name}.${opened.extension(stage)}`;
-    files.push([
-      join(options.out, name),
-      await withProgress(`compiling to ${stage}`, async () => opened.print(stage, choices)),
-    ]);
-  }
+  for (const stage of stages)
+    files.push([join(options.out, stageFile(opened.signature.name, stage)), await textOf(stage)]);
   try {
     await mkdir(options.out, { recursive: true });
     for (const [path, text] of files) await writeFile(path, text.endsWith('\n') ? text : `${text}\n`);

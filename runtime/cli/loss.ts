@@ -6,7 +6,7 @@ import { type Reduction, reductionNames } from '../reduction.js';
 import type { SpecSignature } from '../signature.js';
 import { checkWritable, readNpy, writeNpy } from './npy.js';
 import { collect, putOnce, readNumber, readPositiveInteger, splitPair } from './options.js';
-import { formatMilliseconds, formatNumber, print, printJson, printTable, withProgress } from './output.js';
+import { formatCosts, formatMilliseconds, formatNumber, print, printJson, printTable, withProgress } from './output.js';
 import { describeInputs, sizesOf } from './signature.js';
 import { UsageError } from './usage.js';
 
@@ -238,10 +238,12 @@ async function printForPeople(answer: Answer, gradFiles: ReadonlyMap<string, str
   const extents = Object.entries(sizes).map(([name, size]) => `${name}=${size}`);
   const pairs = Object.entries(params).map(([name, value]) => `${name}=${formatNumber(value)}`);
   const compiled = result.device !== 'reference' ? `, ${formatMilliseconds(compileMilliseconds)} to compile` : '';
-  const costs = [...result.costs.data];
-  const lossText = result.loss.shape.length === 0 ? formatNumber(Number(result.loss.data[0])) : 'the costs below';
-  print(`${signature.name}: ${signature.doc}`);
-  print(`  loss     ${lossText}  (reduction ${options.reduction})`);
+  const costs = Array.from(result.costs.data, Number);
+  const pathless = costs.filter((cost) => cost === Number.POSITIVE_INFINITY).length;
+  const because = pathless > 0 ? `, ${pathless} of ${costs.length} without a path` : '';
+  const lossText = result.loss.shape.length > 0 ? 'the costs below' : formatNumber(Number(result.loss.data[0]), 8);
+  print(signature.doc === '' ? signature.name : `${signature.name}: ${signature.doc}`);
+  print(`  loss     ${lossText}  (reduction ${options.reduction}${because})`);
   print(`  shape    ${extents.join('  ')}`);
   if (pairs.length > 0) print(`  params   ${pairs.join('  ')}`);
   print(`  device   ${result.device}, ${formatMilliseconds(result.milliseconds)}${compiled}`);
@@ -250,13 +252,11 @@ async function printForPeople(answer: Answer, gradFiles: ReadonlyMap<string, str
   const columns = signature.lengths.map(({ size, argument }) => ({ size, values: lengths[argument]?.data }));
   await printTable(
     ['utterance', ...columns.map(({ size }) => size), 'cost'],
-    costs
-      .slice(0, ROWS_SHOWN)
-      .map((cost, b) => [
-        String(b),
-        ...columns.map(({ size, values }) => String(values?.[b] ?? sizes[size])),
-        formatNumber(Number(cost)),
-      ]),
+    formatCosts(costs.slice(0, ROWS_SHOWN)).map((cost, b) => [
+      String(b),
+      ...columns.map(({ size, values }) => String(values?.[b] ?? sizes[size])),
+      cost,
+    ]),
   );
   if (costs.length > ROWS_SHOWN) print(`... and ${costs.length - ROWS_SHOWN} more; --json prints all of them`);
 }

@@ -49,9 +49,23 @@ export function formatMilliseconds(milliseconds: number): string {
   return `${milliseconds.toPrecision(milliseconds >= 100 ? 4 : 3)} ms`;
 }
 
-/** A number for people: ten significant digits, no trailing zeros. */
-export function formatNumber(value: number): string {
-  return Number.isFinite(value) ? String(Number(value.toPrecision(10))) : String(jsonNumber(value));
+/** A number for people: so many significant digits, no trailing zeros. */
+export function formatNumber(value: number, digits = 10): string {
+  return Number.isFinite(value) ? String(Number(value.toPrecision(digits))) : String(jsonNumber(value));
+}
+
+/** Costs for a column: as many decimals for all as give the largest eight digits, and the points below each other. */
+export function formatCosts(costs: readonly number[]): string[] {
+  const largest = Math.max(0, ...costs.filter(Number.isFinite).map(Math.abs));
+  const decimals = largest === 0 ? 0 : Math.max(0, 7 - Math.floor(Math.log10(largest)));
+  const texts = costs.map((cost) => {
+    if (!Number.isFinite(cost)) return String(jsonNumber(cost));
+    return decimals <= 12 ? cost.toFixed(decimals) : cost.toPrecision(8);
+  });
+  const width = Math.max(...texts.filter((_, i) => Number.isFinite(costs[i])).map((text) => text.length), 0);
+  return texts.map((text, i) =>
+    costs[i] === Number.POSITIVE_INFINITY ? `${text.padStart(width)} (no path)` : text.padStart(width),
+  );
 }
 
 /**

@@ -1,19 +1,10 @@
 /** What `trellis dump` can print: a spec's text after each stage of the compiler, for this machine or for another. */
 import type { SourceSpec } from '../../compiler/compile.js';
 import type { Graph } from '../../compiler/graph/graph.js';
+import type { KernelProgram } from '../../compiler/kernel/kernel.js';
+import type { StageName } from '../../compiler/trace.js';
+import type { LlvmJit } from '../cpu/jit.js';
 import { type SpecSignature, signatureOfGraph } from '../signature.js';
-
-/** In the order in which the compiler makes them. */
-export const stageNames = ['graph', 'kernels', 'llvm', 'llvm-opt', 'asm'] as const;
-export type Stage = (typeof stageNames)[number];
-
-const extensions: Record<Stage, string> = {
-  graph: 'graph.txt',
-  kernels: 'kernels.txt',
-  llvm: 'll',
-  'llvm-opt': 'opt.ll',
-  asm: 's',
-};
 
 const x86 = { arch: 'x64', triple: 'x86_64-unknown-linux-gnu' };
 const targets = {
@@ -38,9 +29,8 @@ const defaultSize = 1024;
 
 export interface OpenedSpec {
   readonly signature: SpecSignature;
-  /** The text of a stage. Stages after `llvm` need libLLVM. */
-  print(stage: Stage, choices: StageChoices): Promise<string>;
-  extension(stage: Stage): string;
+  /** The texts of its stages, compiled one way. */
+  stages(choices: StageChoices): StageTexts;
 }
 
 /** Reads a spec, by name or path. @throws SpecError where it cannot be compiled. */
@@ -48,33 +38,71 @@ export async function openSpec(spec: string): Promise<OpenedSpec> {
   const { findSpec } = await import('../specs.js');
   const { compileToGraph } = await import('../../compiler/compile.js');
   const source = compileToGraph(findSpec(spec));
-  return {
-    signature: signatureOfGraph(source.graph),
-    print: (stage, choices) => printStage(source, stage, choices),
-    extension: (stage) => extensions[stage],
-  };
+  return { signature: signatureOfGraph(source.graph), stages: (choices) => new StageTexts(source, choices) };
 }
 
-async function printStage(source: SourceSpec, stage: Stage, choices: StageChoices): Promise<string> {
-  const { compileToKernels, compileToLlvm, printGraph, printProgram } = await import('../../compiler/index.js');
-  if (stage === 'graph') return printGraph(source.graph);
-  const program = compileToKernels(source, {
-    sizes: compiledSizes(source.graph, choices.sizes),
-    lattice: 'f64',
-    gradients: choices.gradients,
-  });
-  if (stage === 'kernels') return printProgram(program);
-  const target = choices.target && targets[choices.target];
-  if (stage === 'llvm' && target) return compileToLlvm(program, target);
+/** Every stage is computed when it, or a later one, is first asked for, and once. */
+export class StageTexts {
+  private program: KernelProgram | undefined;
+  private spelled: { readonly llvm: string; readonly jit: LlvmJit | undefined } | undefined;
+  private compiled: { readonly optimisedIr?: string; readonly assembly?: string } | undefined;
 
+  constructor(
+    private readonly source: SourceSpec,
+    private readonly choices: StageChoices,
+  ) {}
+
+  /** The text of a stage. Stages after `llvm` need libLLVM, and so does `llvm` for this machine. */
+  async print(stage: StageName): Promise<string> {
+    const { printGraph, printProgram } = await import('../../compiler/index.js');
+    switch (stage) {
+      case 'graph':
+        return printGraph(this.source.graph);
+      case 'kernels':
+        return printProgram(await this.kernels());
+      case 'llvm':
+        return (await this.spell()).llvm;
+      case 'llvm-opt':
+        return (await this.optimise()).optimisedIr ?? '';
+      case 'asm':
+        return (await this.optimise()).assembly ?? '';
+    }
+  }
+
+  private async kernels(): Promise<KernelProgram> {
+    const { compileToKernels } = await import('../../compiler/index.js');
+    this.program ??= compileToKernels(this.source, {
+      sizes: compiledSizes(this.source.graph, this.choices.sizes),
+      lattice: 'f64',
+      gradients: this.choices.gradients,
+    });
+    return this.program;
+  }
+
+  private async spell() {
+    if (this.spelled) return this.spelled;
+    const { compileToLlvm } = await import('../../compiler/index.js');
+    const program = await this.kernels();
+    const target = this.choices.target && targets[this.choices.target];
+    const jit = target ? undefined : await startJit();
+    this.spelled = { llvm: compileToLlvm(program, target ?? (jit as LlvmJit).target), jit };
+    return this.spelled;
+  }
+
+  private async optimise() {
+    const { llvm, jit } = await this.spell();
+    const compiler = jit ?? (await startJit(this.choices.target));
+    this.compiled ??= compiler.compile(llvm, { object: false, optimisedIr: true, assembly: true });
+    return this.compiled;
+  }
+}
+
+async function startJit(name?: TargetName): Promise<LlvmJit> {
   const { LlvmJit } = await import('../cpu/jit.js');
+  if (name === undefined) return new LlvmJit();
+  const { arch, cpu, triple } = targets[name];
   // The host's own triple where the processor family is the same, so that its object format and ABI are kept.
-  const triple = target && target.arch !== process.arch ? { triple: target.triple } : {};
-  const jit = new LlvmJit(target ? { ...triple, cpu: target.cpu } : {});
-  const text = compileToLlvm(program, target ?? jit.target);
-  if (stage === 'llvm') return text;
-  const compiled = jit.compile(text, { object: false, optimisedIr: true, assembly: true });
-  return (stage === 'asm' ? compiled.assembly : compiled.optimisedIr) ?? '';
+  return new LlvmJit(arch === process.arch ? { cpu } : { triple, cpu });
 }
 
 /** The sizes that kernels are specialised for: those in the inputs that no length argument varies. */

@@ -18,7 +18,8 @@ import { TrellisError, throwIfAborted } from '../errors.js';
 import type { SpecSignature } from '../signature.js';
 import { CpuExecutor } from './executor.js';
 import { LlvmJit } from './jit.js';
-import { findLibLlvm, installHint } from './libllvm.js';
+import { findLibLlvm } from './libllvm.js';
+import { alignedArray } from './memory.js';
 
 type NativeCall = Parameters<CpuExecutor['run']>[0];
 
@@ -38,7 +39,7 @@ function openDevice(): Device {
     });
   }
   if ('missing' in found) {
-    throw new TrellisError('device-unavailable', `no libLLVM was found; install it with: ${installHint()}`);
+    throw new TrellisError('device-unavailable', `${found.missing}; ${found.advice}`);
   }
   let jit: LlvmJit;
   try {
@@ -212,7 +213,9 @@ class CpuRunner implements Runner {
     };
     signal?.addEventListener('abort', stop, { once: true });
     try {
-      await this.executor.runAsync(this.#call(batch, abort));
+      const { own, deliver } = this.#apart(batch);
+      const finished = await this.executor.runAsync(this.#call(own, abort));
+      if (finished) deliver();
     } finally {
       signal?.removeEventListener('abort', stop);
     }
@@ -220,7 +223,26 @@ class CpuRunner implements Runner {
   }
 
   runSync(batch: Batch): void {
-    this.executor.run(this.#call(batch, undefined));
+    const { own, deliver } = this.#apart(batch);
+    this.executor.run(this.#call(own, undefined));
+    deliver();
+  }
+
+  /** A gradient that is to replace its input, but reads more of it than the cell it writes, is made in memory of its own. */
+  #apart(batch: Batch): { own: Batch; deliver: () => void } {
+    const gradients = { ...batch.out.gradients };
+    const moved = Object.keys(gradients).filter(
+      (name) =>
+        gradients[name]!.buffer === batch.inputs[name]!.buffer && !this.executor.program.inPlace?.includes(name),
+    );
+    if (moved.length === 0) return { own: batch, deliver: () => {} };
+    for (const name of moved) gradients[name] = alignedArray('f32', gradients[name]!.length);
+    return {
+      own: { ...batch, out: { ...batch.out, gradients } },
+      deliver: () => {
+        for (const name of moved) batch.out.gradients![name]!.set(gradients[name]!);
+      },
+    };
   }
 
   #call(batch: Batch, abort: Int32Array | undefined): NativeCall {

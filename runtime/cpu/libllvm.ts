@@ -24,8 +24,10 @@ export interface FoundLibrary {
   readonly refused: readonly RefusedLibrary[];
 }
 export interface MissingLibrary {
-  /** One paragraph for people: what was looked for and why nothing was taken. */
+  /** One line for people: what was looked for and why nothing was taken. */
   readonly missing: string;
+  /** What to do about it: 'type:  sudo apt-get install libllvm19'. */
+  readonly advice: string;
   readonly refused: readonly RefusedLibrary[];
 }
 
@@ -202,7 +204,7 @@ export function findLibLlvm(options: FindOptions = {}): FoundLibrary | MissingLi
     }
     return null;
   };
-  const reasons = () => refused.map(({ path, reason }) => `\n  ${path}: ${reason}`).join('');
+  const reasons = () => refused.map(({ path, reason }) => `${path}: ${reason}`).join('; ');
 
   const named = env.TRELLIS_LIBLLVM;
   if (named) {
@@ -217,7 +219,8 @@ export function findLibLlvm(options: FindOptions = {}): FoundLibrary | MissingLi
       );
       if (found) return found;
     }
-    return { missing: `TRELLIS_LIBLLVM names a library that cannot be used:${reasons()}`, refused };
+    const missing = `TRELLIS_LIBLLVM names a library that cannot be used: ${reasons()}`;
+    return { missing, advice: 'correct TRELLIS_LIBLLVM, or unset it to use what is installed', refused };
   }
 
   const found = pick(candidatesIn(options.folders ?? usualFolders()));
@@ -227,8 +230,11 @@ export function findLibLlvm(options: FindOptions = {}): FoundLibrary | MissingLi
     const viaConfig = folder && pick(candidatesIn([folder]));
     if (viaConfig) return viaConfig;
   }
-  const where = refused.length === 0 ? 'No libLLVM was found.' : `No libLLVM can be used:${reasons()}\n`;
-  return { missing: `${where} Version ${OLDEST_LLVM} or newer is needed.`, refused };
+  const missing =
+    refused.length === 0
+      ? `no libLLVM of version ${OLDEST_LLVM} or newer was found`
+      : `no libLLVM here can be used: ${reasons()}`;
+  return { missing, advice: `type:  ${installHint()}`, refused };
 }
 
 /** The one line to type that installs a libLLVM here, by platform; on Linux by the distribution's /etc/os-release text. */

@@ -149,6 +149,7 @@ function withPlaces(kernel: Kernel, places: ReadonlyMap<string, Place>): Kernel 
         return {
           ...s,
           condition: expr(s.condition),
+          // biome-ignore lint/suspicious/noThenProperty: the arm of a branch; no kernel is ever awaited
           then: s.then.map(stmt),
           otherwise: s.otherwise.map(stmt),
         };

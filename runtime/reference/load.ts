@@ -1,7 +1,7 @@
 /** Runs a spec file as the TypeScript module it is, from wherever it lies, and takes the definition it exports. */
 import { createRequire } from 'node:module';
-import * as dsl from '../../dsl/index.js';
 import type { LossDefinition } from '../../dsl/index.js';
+import * as dsl from '../../dsl/index.js';
 import { TrellisError } from '../errors.js';
 
 /** Loaded at the first use: other devices start without it. */

@@ -1,5 +1,6 @@
 // Type-checked against the packed package's declarations, in a folder of its own under `strict`.
 import { type LossResult, listSpecs, loadLoss, RNNTLoss, rnntLoss } from 'trellis-jit';
+import { compileToGraph, printGraph } from 'trellis-jit/compiler';
 import { defineLoss, type Field2, f32, field, logAddExp, recurrence } from 'trellis-jit/dsl';
 
 const shape = [1, 2, 3, 5];
@@ -14,6 +15,8 @@ export async function use(): Promise<number> {
   const all = await third.forward({ acts, labels, actLens: [2], labelLens: [2] });
   return Number(result.loss.data[0]) + Number(other.costs.data[0]) + Number(all.costs.data[0]) + listSpecs().length;
 }
+
+export const asText = (file: string): string => printGraph(compileToGraph(file).graph);
 
 export default defineLoss({ name: 'walks', inputs: { steps: f32('T', 'U') } }, ({ steps, T, U }) => {
   const total: Field2 = recurrence([T, U], (t, u) =>

@@ -1,21 +1,27 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KExpr } from '../../compiler/kernel/kernel.js';
 import { CacheStore } from '../../runtime/cache-store.js';
 import { type CpuCall, CpuExecutor } from '../../runtime/cpu/executor.js';
 import { evaluateExtent } from '../../runtime/cpu/extents.js';
 import { LlvmJit } from '../../runtime/cpu/jit.js';
 import { addressOf, alignedArray, BlockPool } from '../../runtime/cpu/memory.js';
+import { describeLlvm, libraries, llvmMissing, testLlvm } from '../lanes.js';
 import { rowSums, rowSumsIr } from './kernels.js';
-import { usableLibraries } from './libraries.js';
 
-const jit = new LlvmJit({ library: usableLibraries()[0]! });
-const executor = new CpuExecutor(rowSums, rowSumsIr, jit);
+const [library] = libraries;
+let jit: LlvmJit;
+let executor: CpuExecutor;
+beforeAll(() => {
+  if (llvmMissing !== undefined) return;
+  jit = new LlvmJit({ library: library! });
+  executor = new CpuExecutor(rowSums, rowSumsIr, jit);
+});
 const cacheFolder = mkdtempSync(join(tmpdir(), 'trellis-executor-'));
 afterAll(() => {
-  executor.dispose();
+  executor?.dispose();
   rmSync(cacheFolder, { recursive: true });
 });
 
@@ -37,7 +43,7 @@ function example(B: number, N: number, more: Partial<CpuCall> = {}) {
   return { call, out, want };
 }
 
-describe('results', () => {
+describeLlvm('results', () => {
   const shapes = [
     [1, 1],
     [3, 5],
@@ -87,10 +93,10 @@ describe('results', () => {
   test('an object made before, and the driver from the cache', () => {
     const { object } = jit.compile(rowSumsIr);
     const write = new CacheStore({ directory: cacheFolder });
-    const first = new CpuExecutor(rowSums, object, new LlvmJit({ library: usableLibraries()[0]! }), write);
+    const first = new CpuExecutor(rowSums, object, new LlvmJit({ library: library! }), write);
     expect(write.stats).toMatchObject({ misses: 1, writes: 1 });
     const read = new CacheStore({ directory: cacheFolder });
-    const second = new CpuExecutor(rowSums, object, new LlvmJit({ library: usableLibraries()[0]! }), read);
+    const second = new CpuExecutor(rowSums, object, new LlvmJit({ library: library! }), read);
     expect(read.stats).toMatchObject({ diskHits: 1, misses: 0, writes: 0 });
     for (const each of [first, second]) {
       const { call, out, want } = example(5, 50);
@@ -101,7 +107,7 @@ describe('results', () => {
   });
 });
 
-describe('refusals, before anything runs', () => {
+describeLlvm('refusals, before anything runs', () => {
   const { call, out } = example(2, 3);
   const withBuffers = (more: Record<string, unknown>): CpuCall => ({
     ...call,
@@ -161,7 +167,7 @@ describe('refusals, before anything runs', () => {
   });
 });
 
-test('a small call takes microseconds, not the milliseconds of threads and allocation', () => {
+testLlvm('a small call takes microseconds, not the milliseconds of threads and allocation', () => {
   const { call } = example(4, 16, { work: 64 });
   const times: number[] = [];
   for (let round = 0; round < 40; round++) {
@@ -172,7 +178,7 @@ test('a small call takes microseconds, not the milliseconds of threads and alloc
   expect(Math.min(...times)).toBeLessThan(30); // microseconds a call, on the quietest of the rounds
 });
 
-test('bytes of scratch', () => {
+testLlvm('bytes of scratch', () => {
   expect(executor.scratchBytes({ B: 2, N: 100 })).toBe(832 + 64);
 });
 

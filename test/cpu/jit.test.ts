@@ -1,8 +1,8 @@
-import { describe, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { driverIr } from '../../runtime/cpu/driver-ir.js';
 import { LlvmJit, type TargetOptions, vectorBitsOf } from '../../runtime/cpu/jit.js';
 import { LlvmError } from '../../runtime/cpu/llvm-c.js';
-import { usableLibraries } from './libraries.js';
+import { describeLlvm, libraries } from '../lanes.js';
 
 const arithmetic = `define float @add(float %a, float %b) {
   %c = fadd float %a, %b
@@ -29,9 +29,12 @@ function caught(action: () => unknown): LlvmError {
   throw new Error('nothing was thrown');
 }
 
-describe.each(usableLibraries())('LLVM $version', (library) => {
+describeLlvm.each(libraries)('LLVM $version', (library) => {
   const open = (options: TargetOptions = {}): LlvmJit => new LlvmJit({ ...options, library });
-  const jit = open();
+  let jit: LlvmJit;
+  beforeAll(() => {
+    jit = open();
+  });
 
   test('text becomes functions, which may call libm', () => {
     const compiled = jit.compile(arithmetic);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { findLibLlvm, installHint, isLibLlvmName, usualFolders, versionOfFileName } from '../../runtime/cpu/libllvm.js';
-import { usableLibraries } from './libraries.js';
+import { libraries, testLlvm } from '../lanes.js';
 
 const made: string[] = [];
 const folder = (): string => {
@@ -39,14 +39,14 @@ describe('names', () => {
 });
 
 describe('search', () => {
-  test('finds a library here, with its version', () => {
+  testLlvm('finds a library here, with its version', () => {
     const found = findLibLlvm();
-    if ('missing' in found) throw new Error(`${found.missing} ${installHint()}`);
+    if ('missing' in found) throw new Error(found.missing);
     expect(Number.parseInt(found.version, 10)).toBeGreaterThanOrEqual(15);
   });
 
-  test('takes the newest of a folder that can be loaded, and says why not the others', () => {
-    const [usable] = usableLibraries();
+  testLlvm('takes the newest of a folder that can be loaded, and says why not the others', () => {
+    const [usable] = libraries;
     const place = folder();
     writeFileSync(join(place, 'libLLVM-14.so.1'), 'old');
     writeFileSync(join(place, 'libLLVM.so.99.1'), 'no library at all');
@@ -71,8 +71,8 @@ describe('search', () => {
     });
   });
 
-  test('TRELLIS_LIBLLVM decides alone: a file, a folder, or an error', () => {
-    const [usable] = usableLibraries();
+  testLlvm('TRELLIS_LIBLLVM decides alone: a file, a folder, or an error', () => {
+    const [usable] = libraries;
     expect(findLibLlvm({ env: { TRELLIS_LIBLLVM: usable!.path } })).toMatchObject({ path: usable!.path });
 
     const place = folder();
@@ -81,7 +81,8 @@ describe('search', () => {
 
     const nowhere = join(place, 'nowhere.so');
     expect(findLibLlvm({ env: { TRELLIS_LIBLLVM: nowhere } })).toMatchObject({
-      missing: `TRELLIS_LIBLLVM names a library that cannot be used:\n  ${nowhere}: no such file`,
+      missing: `TRELLIS_LIBLLVM names a library that cannot be used: ${nowhere}: no such file`,
+      advice: 'correct TRELLIS_LIBLLVM, or unset it to use what is installed',
     });
   });
 

@@ -15,8 +15,8 @@ const usualHeader = `name: 'wrong', inputs: { acts: f32('T', 'U+1', 'V'), labels
 /** A spec around one wrong piece: within the body, or instead of the header, or above everything. */
 function specText(piece: string, place: 'body' | 'header' | 'file'): string {
   const header = place === 'header' ? piece : usualHeader;
-  // What a file imports or declares is looked at when it is used.
-  const [, name] = /^(?:import \{ |export let )(\w+)/.exec(piece) ?? [];
+  // What a file declares is looked at when it is used.
+  const [, name] = /^export let (\w+)/.exec(piece) ?? [];
   const body = place === 'body' ? piece : name === undefined ? '' : `const used = field([T], (t) => ${name});`;
   const end = /\breturn \{/.test(body) ? '' : 'return { loss: logZ(0, 0), gradients: {} };';
   return `import { defineLoss, exp, f32, field, i32, logAddExp, logSumExp, recurrence, sum } from 'trellis-jit/dsl';

@@ -182,6 +182,21 @@ describe('what is learnt about ints', () => {
   });
 });
 
+describe('hints', () => {
+  const square = (inputs: string): string => `import { defineLoss, f32, field, i32 } from 'trellis-jit/dsl';
+export default defineLoss({ name: 'x', inputs: { ${inputs} } }, ({ a, T }) => {
+  const b = field([T], (t) => a(t * t));
+  return { loss: b(0), gradients: {} };
+});`;
+  test.each([
+    ["a: f32('T')", 'or one i32 read plus such.'],
+    ["a: f32('T'), frames: i32('2*S', 'T+1'), more: i32('T')", 'or one i32 read plus such (frames(s, t) + 1).'],
+    ["a: f32('T'), pair: i32('2')", 'or one i32 read plus such (pair(i) + 1).'],
+  ])('the example of a gather is of the spec itself: %s', (inputs, hint) => {
+    expect(() => printed({ 'spec.ts': square(inputs) })).toThrow(hint);
+  });
+});
+
 describe('files', () => {
   test('imports are inlined: named, default, namespace, re-exported, in folders', () => {
     const files = {
@@ -204,12 +219,44 @@ import { all, inner } from './lib';`,
     const reading = readFiles(files);
     expect(reading.files.map(({ path }) => path.split('/').slice(-1)[0])).toEqual([
       'spec.ts',
+      'half.ts',
       'index.ts',
       'twice.ts',
-      'half.ts',
       'constants.ts',
     ]);
     expect(printed(files)).toEqual([`return { loss: exp(2 * (scale / 2)) + 0.5 + 7 + ${Math.PI}, gradients: {} };`]);
+  });
+  test('types may be imported from anywhere, since nothing of them is there when the file runs', () => {
+    const top = `
+import type { Tensor } from 'some-package';
+import { type Lattice } from './no-such-file.js';
+import { type Field1, Field2, field as cells } from 'trellis-jit/dsl';
+import Shape, { Extent } from './no-such-file-either.js';
+import * as names from './types.js';
+type Pair = [Tensor, Lattice, Extent, names.Name];
+export type { Other } from './nor-this.js';`;
+    const body = `const a: Field2 = cells([T, U], (t: Shape, u) => scale);
+    return { loss: a(0, 0), gradients: {} };`;
+    const files = { 'spec.ts': spec(body, top), 'types.ts': 'export interface Name { text: string }\n' };
+    expect(printed(files).at(-1)).toBe('return { loss: a(0, 0), gradients: {} };');
+  });
+  test('what an imported file imports must be there as well', () => {
+    const files = {
+      'spec.ts': spec('return { loss: twice(scale), gradients: {} };', "import { twice } from './a.js';"),
+      'a.ts': "import { three } from './gone.js';\nexport const twice = (x) => 2 * x;\n",
+    };
+    expect(() => printed(files)).toThrow(/a\.ts:1:10 '\.\/gone\.js' does not lead to a TypeScript file/);
+  });
+  test('files may import each other', () => {
+    const files = {
+      'spec.ts': spec(
+        'return { loss: even(scale), gradients: {} };',
+        "import { even } from './a.js';\nexport const two = 2;",
+      ),
+      'a.ts': "import { odd } from './b.js';\nexport const even = (x) => odd(x) + 1;\n",
+      'b.ts': "import { even } from './a.js';\nimport { two } from './spec.js';\nexport const odd = (x) => two * x;\n",
+    };
+    expect(printed(files)).toEqual(['return { loss: 2 * scale + 1, gradients: {} };']);
   });
   test('the vocabulary as a namespace, under aliases and by relative path', () => {
     const text = (

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { type SpecReading, readSpec } from '../../compiler/frontend/index.js';
+import { readSpec, type SpecReading } from '../../compiler/frontend/index.js';
 import { printGraph } from '../../compiler/graph/print.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
 

@@ -1,10 +1,10 @@
 /** Kernels written by hand, run natively at every vector width and compared with the interpreter. */
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { KExpr, KernelProgram, KReduce, KStmt } from '../../compiler/kernel/kernel.js';
 import { LlvmJit } from '../../runtime/cpu/jit.js';
-import { usableLibraries } from '../cpu/libraries.js';
 import * as k from '../kernel/helpers.js';
 import { diagonal, prefixes, softmax } from '../kernel/programs.js';
+import { describeLlvm, libraries } from '../lanes.js';
 import { check } from './against.js';
 import { alignedFloats, type BufferArray, compileNative, widths } from './run.js';
 
@@ -35,7 +35,7 @@ const inOut = (type: Real, body: KStmt[], role: 'output' | 'scratch' = 'output')
     [k.kernel('main', { one: i(1) }, body)],
   );
 
-describe.each(widths)('vectors of %i bits', (vectorBits) => {
+describeLlvm.each(widths)('vectors of %i bits', (vectorBits) => {
   const lanesOf = { f32: vectorBits / 32, f64: vectorBits / 64 };
   const lengths = (type: Real) => {
     const w = lanesOf[type];
@@ -551,7 +551,7 @@ describe.each(widths)('vectors of %i bits', (vectorBits) => {
   });
 });
 
-describe.each(usableLibraries())('LLVM $version', (library) => {
+describeLlvm.each(libraries)('LLVM $version', (library) => {
   test.each([undefined, 'x86-64', 'x86-64-v3'])('accepts the text and runs it for CPU %s', (cpu) => {
     const host = new LlvmJit({ library });
     const foreign = cpu !== undefined && !host.host.triple.startsWith('x86_64');

@@ -5,6 +5,7 @@ import type { KernelProgram, KStmt } from '../../compiler/kernel/kernel.js';
 import { printLlvm } from '../../compiler/llvm/index.js';
 import * as k from '../kernel/helpers.js';
 import { softmax } from '../kernel/programs.js';
+import { llvmMissing } from '../lanes.js';
 import { compileNative, hostJit, widths } from './run.js';
 
 const { v, size, i } = k;
@@ -68,8 +69,9 @@ describe('text', () => {
         ]),
       ],
     );
-    const code = hostJit().compile(printLlvm(text, { vectorBits: 256 }));
-    expect(code.object.length).toBeGreaterThan(0);
+    const printed = printLlvm(text, { vectorBits: 256 });
+    expect(printed).toMatch(/define /);
+    if (llvmMissing === undefined) expect(hostJit().compile(printed).object.length).toBeGreaterThan(0);
   });
 });
 
@@ -105,7 +107,7 @@ describe('a malformed program is refused', () => {
   });
 });
 
-describe.runIf(process.platform === 'linux')('memory that ends with the page', () => {
+describe.runIf(process.platform === 'linux' && llvmMissing === undefined)('memory that ends with the page', () => {
   const libc = koffi.load(null);
   const mmap = libc.func('void *mmap(void *at, size_t length, int protection, int flags, int file, int64_t offset)');
   const mprotect = libc.func('int mprotect(void *at, size_t length, int protection)');

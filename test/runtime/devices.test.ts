@@ -9,9 +9,9 @@ import {
   TrellisError,
 } from 'trellis-jit';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { findSpec } from '../../runtime/specs.js';
 import { loadDefinition } from '../../runtime/reference/load.js';
 import { signatureOfHeader } from '../../runtime/signature.js';
+import { findSpec } from '../../runtime/specs.js';
 import { goodCall } from './bad-inputs.js';
 
 const signature = signatureOfHeader(loadDefinition(findSpec('rnnt')));

@@ -1,6 +1,6 @@
 /** Blanks of several durations: a static array that unrolls, helpers from another file, a guard on the path. */
 import { defineLoss, exp, type Field2, f32, field, i32, logAddExp, recurrence } from 'trellis-jit/dsl';
-import { penalty as price, logSoftmax } from './helpers.js';
+import { logSoftmax, penalty as price } from './helpers.js';
 
 export default defineLoss(
   {
