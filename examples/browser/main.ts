@@ -31,7 +31,9 @@ function make(tag: string, text: string, className = ''): HTMLElement {
 async function showAdapter(): Promise<void> {
   const { name, software, features, limits, subgroupSizes } = await adapterInfo();
   const [smallest, largest] = subgroupSizes;
-  const subgroups = features.includes('subgroups') ? `subgroups of ${smallest === largest ? largest : `${smallest} to ${largest}`}` : 'no subgroups';
+  const subgroups = features.includes('subgroups')
+    ? `subgroups of ${smallest === largest ? largest : `${smallest} to ${largest}`}`
+    : 'no subgroups';
   const facts = [
     software ? 'computes on the CPU' : '',
     subgroups,
@@ -46,7 +48,6 @@ async function showAdapter(): Promise<void> {
 interface Aligned {
   readonly picture: Picture;
   readonly loss: number;
-  readonly first: number;
   readonly milliseconds: number;
 }
 
@@ -54,44 +55,59 @@ let kernelTimes: readonly KernelTime[] = [];
 
 async function align(loss: Loss, { text, acts, labels, vocabulary }: Utterance): Promise<Aligned> {
   const U = text.length;
-  const start = performance.now();
   const result = await loss.forward({
     acts: { data: acts, shape: [1, frames, U + 1, vocabulary] },
     bias: { data: new Float32Array(frames * (U + 1)), shape: [1, frames, U + 1] },
     labels: { data: labels, shape: [1, U] },
   });
-  const first = performance.now() - start;
   const posterior = Float32Array.from(result.grads?.data ?? [], (value) => -value);
   const picture = { visits: posterior, frames, text };
-  return { picture, loss: result.loss.data[0] ?? Number.NaN, first, milliseconds: result.milliseconds };
+  return { picture, loss: result.loss.data[0] ?? Number.NaN, milliseconds: result.milliseconds };
+}
+
+interface Expected {
+  readonly loss: number;
+  /** Between the posteriors of both, at most. */
+  readonly apart: number;
 }
 
 /** The same by the spec itself, run as the TypeScript it is. */
-async function expectedLoss({ acts, labels, text, vocabulary }: Utterance): Promise<number> {
+async function expectedOf({ acts, labels, text, vocabulary }: Utterance, actual: Picture): Promise<Expected> {
   const { default: definition } = await import('./visits.js');
   const { evaluateReference } = await import('trellis-jit/dsl');
   const [T, U] = [frames, text.length];
   const inputs = { acts: { data: acts }, bias: { data: new Float32Array(T * (U + 1)) }, labels: { data: labels } };
-  return evaluateReference(definition, { inputs, sizes: { T, U, V: vocabulary }, gradients: false }).loss;
+  const { loss, gradients } = evaluateReference(definition, { inputs, sizes: { T, U, V: vocabulary } });
+  const negated = actual.visits.map((value) => -value);
+  return { loss, apart: gradientError(negated, gradients.bias ?? []) };
 }
 
-function showFigures({ loss, milliseconds: time }: Aligned, expected: number | undefined): void {
+function showFigures({ loss, milliseconds: time }: Aligned, expected: Expected | undefined): void {
   const gpu = kernelTimes.reduce((sum, each) => sum + each.milliseconds, 0);
   const figures: [term: string, value: string, note: string][] = [
     ['Loss, on the GPU', loss.toFixed(6), `${sentence.length} letters in ${frames} frames`],
     [
       'Expected, in float64',
-      expected === undefined ? '...' : expected.toFixed(6),
-      expected === undefined ? 'the spec, run as TypeScript' : `${error(Math.abs(loss / expected - 1))} apart`,
+      expected === undefined ? '...' : expected.loss.toFixed(6),
+      expected === undefined ? 'the spec, run as TypeScript' : `${error(Math.abs(loss / expected.loss - 1))} apart`,
     ],
-    ['Time of the call', milliseconds(time), kernelTimes.length > 0 ? `${milliseconds(gpu)} of it in kernels` : 'with both transfers'],
+    [
+      'Posteriors, both ways',
+      expected === undefined ? '...' : error(expected.apart),
+      `apart at most, in ${(frames * (sentence.length + 1)).toLocaleString('en')} nodes`,
+    ],
+    [
+      'Time of the call',
+      milliseconds(time),
+      kernelTimes.length > 0 ? `${milliseconds(gpu)} of it in kernels` : 'with both transfers',
+    ],
   ];
   const parts = figures.flatMap(([term, value, note]) => {
     const shown = make('dd', value);
     shown.append(make('small', note));
     return [make('dt', term), shown];
   });
-  const groups = [0, 2, 4].map((at) => fill(document.createElement('div'), parts[at]!, parts[at + 1]!));
+  const groups = [0, 2, 4, 6].map((at) => fill(document.createElement('div'), parts[at]!, parts[at + 1]!));
   fill(element('figures'), ...groups);
 }
 
@@ -120,7 +136,7 @@ async function showAlignment(): Promise<void> {
   const compare = async (): Promise<void> => {
     const settled = shown;
     if (settled === undefined) return;
-    const expected = await expectedLoss(makeUtterance(sentence, frames, Number(slider.value)));
+    const expected = await expectedOf(makeUtterance(sentence, frames, Number(slider.value)), settled.picture);
     if (settled === shown) showFigures(settled, expected);
     demo.expected = expected;
   };
@@ -145,7 +161,12 @@ async function showAlignment(): Promise<void> {
   await update();
   await update();
   await compare();
-  demo.alignment = { visits: [...(shown?.picture.visits ?? [])], frames, rows: sentence.length + 1, loss: shown?.loss ?? Number.NaN };
+  demo.alignment = {
+    visits: [...(shown?.picture.visits ?? [])],
+    frames,
+    rows: sentence.length + 1,
+    loss: shown?.loss ?? Number.NaN,
+  };
 }
 
 // ---- golden cases ----
@@ -155,7 +176,10 @@ async function showCases(): Promise<void> {
   for (const name of caseNames) {
     const one = await loadCase(name);
     const [B, T, U1, V] = one.shape;
-    const loss = await createLoss(one.spec === 'monotonic' ? monotonic : rnnt, { params: one.params, reduction: 'sum' });
+    const loss = await createLoss(one.spec === 'monotonic' ? monotonic : rnnt, {
+      params: one.params,
+      reduction: 'sum',
+    });
     const run = (): Promise<LossResult> =>
       loss.forward(
         { data: one.acts, shape: [B, T, U1, V] },
@@ -184,7 +208,9 @@ async function showCases(): Promise<void> {
   }
   const verdict = element('verdict');
   verdict.textContent =
-    failed === 0 ? `All ${caseNames.length} cases agree with float64.` : `${failed} of ${caseNames.length} cases differ.`;
+    failed === 0
+      ? `All ${caseNames.length} cases agree with float64.`
+      : `${failed} of ${caseNames.length} cases differ.`;
   verdict.classList.add(failed === 0 ? 'good' : 'bad');
 }
 
@@ -194,7 +220,7 @@ async function showCases(): Promise<void> {
 const demo = {
   cases: [] as { name: string; costs: number[]; gradients: number[] }[],
   alignment: undefined as { visits: number[]; frames: number; rows: number; loss: number } | undefined,
-  expected: Number.NaN,
+  expected: undefined as Expected | undefined,
 };
 Object.assign(window, { demo });
 

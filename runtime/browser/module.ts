@@ -113,7 +113,9 @@ export function programsFor(
       Object.entries(each)
         .map(([size, value]) => `${size} = ${value}`)
         .join(', ');
-    const holder = signature.inputs.find(({ dims }) => dims.some(({ terms }) => Object.keys(terms).some((size) => size in sizes)));
+    const holder = signature.inputs.find(({ dims }) =>
+      dims.some(({ terms }) => Object.keys(terms).some((size) => size in sizes)),
+    );
     throw new InputError({
       code: 'shape',
       argument: holder?.name ?? signature.name,

@@ -78,7 +78,11 @@ async function runBuild(specs: readonly string[], options: BuildOptions): Promis
   }
   for (const module of modules) {
     const name = exportName(module.signature.name);
-    const parts = [describeSizes(module), options.grads ? 'loss and gradients' : 'loss', `${module.texts.length} WGSL modules`];
+    const parts = [
+      describeSizes(module),
+      options.grads ? 'loss and gradients' : 'loss',
+      `${module.texts.length} WGSL modules`,
+    ];
     print(`${name}: ${parts.filter((part) => part !== '').join(', ')}`);
   }
   print(`${out} (${(Buffer.byteLength(text) / 1024).toFixed(1)} KiB), ${declarations}`);
@@ -98,7 +102,9 @@ async function sizesFor(sources: readonly SourceSpec[], options: BuildOptions): 
   const wanted: Record<string, (number | 'any')[]> = {};
   for (const text of options.size) {
     const [name, values] = splitPair(text, '--size', 'n');
-    const read = values.split(',').map((value) => (value === 'any' ? 'any' : readPositiveInteger(value, `--size ${name}`)));
+    const read = values
+      .split(',')
+      .map((value) => (value === 'any' ? 'any' : readPositiveInteger(value, `--size ${name}`)));
     putOnce(wanted, name, [...new Set(read)], '--size');
   }
   const known = new Set(sources.flatMap(sharedSizes));

@@ -59,7 +59,13 @@ export async function buildModule(source: SourceSpec, choices: ModuleChoices): P
       }
     }
   }
-  return { format: moduleFormat, version: packageVersion(), signature: signatureOfGraph(source.graph), programs, texts };
+  return {
+    format: moduleFormat,
+    version: packageVersion(),
+    signature: signatureOfGraph(source.graph),
+    programs,
+    texts,
+  };
 }
 
 const reserved = new Set(
