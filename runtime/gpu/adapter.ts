@@ -49,7 +49,7 @@ async function loadProvider(): Promise<GPU> {
   try {
     // Not a literal, so that bundlers of browser code do not look for the package.
     const name = 'webgpu';
-    const { create } = (await import(/* @vite-ignore */ name)) as typeof import('webgpu');
+    const { create } = (await import(/* @vite-ignore */ /* webpackIgnore: true */ name)) as typeof import('webgpu');
     // Time stamps are rounded to 0.1 ms by default, to keep web pages from spying; Node has no such need.
     return create(['disable-dawn-features=timestamp_quantization']);
   } catch (error) {
