@@ -4,7 +4,7 @@ import type { Device, DeviceSpec, Runner, ShapeClass } from './device.js';
 import { TrellisError } from './errors.js';
 
 export interface OpenSpec {
-  readonly device: Pick<Device, 'name' | 'reals'>;
+  readonly device: Pick<Device, 'name' | 'reals' | 'gpu'>;
   readonly spec: DeviceSpec;
 }
 
@@ -13,6 +13,8 @@ export interface SpecOpener {
   open(): Promise<OpenSpec>;
   /** @throws TrellisError 'not-supported' where it can only be opened asynchronously. */
   openSync(): OpenSpec;
+  /** True where the caller left the device to us: then forwardSync may take another one than forward. */
+  readonly anyDevice?: boolean;
 }
 
 /** For devices that cannot wait for their results. */
@@ -23,6 +25,8 @@ export class SpecKernels {
   readonly cache = new KernelCache();
   #opening: Promise<OpenSpec> | undefined;
   #opened: OpenSpec | undefined;
+  /** What forwardSync runs on, where that is another device. */
+  #openedSync: OpenSpec | undefined;
 
   constructor(private readonly opener: SpecOpener) {}
 
@@ -49,16 +53,20 @@ export class SpecKernels {
 
   /** @throws TrellisError 'not-supported' when the device can only be opened asynchronously. */
   openSync(): OpenSpec {
-    this.#opened ??= this.opener.openSync();
-    return this.#opened;
+    if (this.#opened === undefined) this.#opened = this.opener.openSync();
+    if (this.#opened.spec.prepareSync !== undefined || this.opener.anyDevice !== true) return this.#opened;
+    this.#openedSync ??= this.opener.openSync();
+    return this.#openedSync;
   }
 
   runner({ spec }: OpenSpec, shapeClass: ShapeClass): Promise<Runner> {
     return this.cache.get(shapeClass, () => spec.prepare(shapeClass));
   }
 
-  runnerSync({ device, spec }: OpenSpec, shapeClass: ShapeClass): Runner {
-    return this.cache.getSync(shapeClass, () => {
+  runnerSync(open: OpenSpec, shapeClass: ShapeClass): Runner {
+    const { device, spec } = open;
+    const own = open === this.#openedSync ? { ...shapeClass, key: `${shapeClass.key} on ${device.name}` } : shapeClass;
+    return this.cache.getSync(own, () => {
       if (spec.prepareSync === undefined) throw noForwardSync(device.name);
       return spec.prepareSync(shapeClass);
     });

@@ -2,7 +2,7 @@
 import type { Batch } from './device.js';
 import { describe, InputError } from './errors.js';
 import type { SpecKernels } from './kernels.js';
-import { Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
+import { type GradientData, Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
 import {
   type CallOptions,
   type CommonOptions,
@@ -13,7 +13,7 @@ import {
 } from './options.js';
 import { kernelsOfFile } from './spec-file.js';
 import { findSpec } from './specs.js';
-import type { TensorLike } from './tensor.js';
+import type { RealArray, TensorLike } from './tensor.js';
 
 export interface RNNTLossOptions extends CommonOptions {
   /** Index of the blank; a negative one counts from the end, so -1 is the last. Default 0. */
@@ -77,17 +77,20 @@ export class RNNTLoss extends Loss {
    * @param labelLens [B], labels of each sample, 0..U
    * @throws InputError before any kernel runs; signal.reason when aborted; TrellisError when the device is not available
    */
-  override forward(
+  override forward<Data extends GradientData = RealArray>(
     acts: TensorLike,
     labels: TensorLike,
     actLens: TensorLike,
     labelLens: TensorLike,
     call?: CallOptions,
-  ): Promise<LossResult>;
+  ): Promise<LossResult<Data>>;
   /** The same with all tensors in one object. */
-  override forward(tensors: TensorBundle, call?: CallOptions): Promise<LossResult>;
-  override forward(...args: LossArgument[]): Promise<LossResult> {
-    return super.forward(...args);
+  override forward<Data extends GradientData = RealArray>(
+    tensors: TensorBundle,
+    call?: CallOptions,
+  ): Promise<LossResult<Data>>;
+  override forward<Data extends GradientData = RealArray>(...args: LossArgument[]): Promise<LossResult<Data>> {
+    return super.forward<Data>(...args);
   }
 
   /** As `forward`, but returns when the result is there. @throws also TrellisError 'not-supported' on devices that cannot wait */
@@ -109,7 +112,8 @@ export class RNNTLoss extends Loss {
    */
   protected override checkValues({ B, inputs, shapes, lengths }: Batch): void {
     if (!this.#normalized) return;
-    const acts = inputs.acts ?? new Float32Array(0);
+    const { acts } = inputs;
+    if (acts === undefined) return; // in GPU memory
     const [, T = 0, rows = 0, V = 0] = shapes.acts ?? [];
     for (let b = 0; b < B; b++) {
       if (lengths.actLens?.[b] === 0) continue;

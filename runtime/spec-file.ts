@@ -19,6 +19,7 @@ export function kernelsOfFile(
 ): SpecKernels {
   const options: DeviceOptions = { cacheDir, notice: toStderr };
   return new SpecKernels({
+    anyDevice: device === 'auto',
     open: async (): Promise<OpenSpec> => {
       const loaded = await loadDevice(device, options.notice);
       return { device: loaded, spec: await loaded.open(file, options) };

@@ -3,19 +3,22 @@
 import { compileToGraph, compileToKernels, type SourceSpec } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import type { WgslTarget } from '../../compiler/wgsl/index.js';
-import type { Device, DeviceSpec, Runner, ShapeClass } from '../device.js';
+import type { Device, DeviceSpec, GpuAccess, Runner, ShapeClass } from '../device.js';
+import { TrellisError } from '../errors.js';
 import { type SpecSignature, signatureOfGraph } from '../signature.js';
+import { isSoftware } from './adapter.js';
 import type { PoolStats } from './buffers.js';
 import { packBuffers } from './packing.js';
 import type { GpuProgram } from './program.js';
 import { GpuRunner } from './runner.js';
-import { GpuHost, type GpuOptions } from './session.js';
+import { accessTo, GpuHost, type GpuOptions } from './session.js';
 import { printSized } from './sized.js';
 import { withWindows } from './windows.js';
 
 /** A `Device` with a view of what it runs on. */
 export interface GpuDevice extends Device {
-  /** The GPUDevice in use: buffers made by it can be inputs and outputs. After a loss it is another one. @throws TrellisError */
+  readonly gpu: GpuAccess;
+  /** As `gpu.device()`. */
   gpuDevice(): Promise<GPUDevice>;
   /** Buffers in GPU memory now. @throws TrellisError */
   memory(): Promise<PoolStats>;
@@ -32,6 +35,7 @@ export async function openGpuDevice(options: GpuOptions = {}): Promise<GpuDevice
     name: 'webgpu',
     reals: 'f32',
     open: async (file) => new GpuSpec(compileToGraph(file), host),
+    gpu: accessTo(host),
     gpuDevice: async () => (await host.session()).device,
     memory: async () => (await host.session()).pool.stats,
   };
@@ -53,9 +57,14 @@ export const gpuFactory = {
 /** For the automatic choice: throws where the only adapter computes on the CPU. A real GPU is then device 'webgpu' as well. */
 export const realGpuFactory = {
   load: async (): Promise<GpuDevice> => {
-    const device = await openGpuDevice({ software: false });
-    shared ??= Promise.resolve(device);
-    return device;
+    const before = await shared?.catch(() => undefined);
+    if (before === undefined) {
+      const opened = await openGpuDevice({ software: false });
+      shared ??= Promise.resolve(opened);
+      return shared;
+    }
+    if (!isSoftware((await before.gpuDevice()).adapterInfo)) return before;
+    throw new TrellisError('device-unavailable', 'the only GPU adapter computes on the CPU', { argument: 'device' });
   },
 };
 

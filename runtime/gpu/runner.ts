@@ -50,13 +50,14 @@ export class GpuRunner implements Runner {
       gradScale: batch.gradScale,
       loss: batch.out.loss,
     };
-    for (const { name } of this.signature.inputs) buffers[name] = batch.inputs[name]!;
+    for (const { name } of this.signature.inputs) buffers[name] = batch.gpuInputs?.[name] ?? batch.inputs[name]!;
     const names = this.signature.lengths.map(({ argument }) => argument);
     const lengths = names.map((name) => batch.lengths[name]!);
     for (const [n, name] of names.entries()) buffers[name] = lengths[n]!;
     // As programs have them whose buffers are packed.
     if (lengths.length > 1) buffers[packedName(names)] = interleave(lengths);
-    for (const [name, array] of Object.entries(batch.out.gradients ?? {})) buffers[`grad_${name}`] = array;
+    const gradients = { ...batch.out.gradients, ...batch.out.gpuGradients };
+    for (const [name, array] of Object.entries(gradients)) buffers[`grad_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     // Those that are compiled in have no scalar and are not looked at.
     for (const [size, value] of Object.entries(batch.sizes)) scalars[`${size}_max`] = value;

@@ -2,9 +2,10 @@
 /**
  * One opened GPUDevice with all that lives and dies with it: buffers, pipelines, and the promise that tells of its loss.
  */
+import type { GpuAccess } from '../device.js';
 import { TrellisError } from '../errors.js';
 import { type AdapterSummary, adapterName, chooseAdapter, summarize } from './adapter.js';
-import { BufferPool } from './buffers.js';
+import { BufferPool, usage } from './buffers.js';
 import { PipelineCache } from './pipelines.js';
 
 /** What kernels and launches must keep to. Bytes, but for counts. */
@@ -222,3 +223,17 @@ export class GpuHost {
     return opening;
   }
 }
+
+/** What callers get of a host's device. */
+export const accessTo = (host: GpuHost): GpuAccess => ({
+  device: async () => (await host.session()).device,
+  allocate: async (bytes, what) => {
+    const session = await host.session();
+    const flags = usage.storage | usage.copySource | usage.copyTarget;
+    const size = Math.max(16, bytes);
+    const { result, problem } = session.guard(what, () => session.device.createBuffer({ label: what, size, usage: flags }));
+    const said = await problem;
+    if (said !== undefined) throw session.lost ?? said;
+    return result;
+  },
+});
