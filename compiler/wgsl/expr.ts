@@ -4,11 +4,13 @@
  */
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp } from '../graph/graph.js';
-import type { KCast, KCompare, KExpr, KIndexOp, KLoad, KLogic, KPrim, KSelect } from '../kernel/kernel.js';
+import type { KCast, KCompare, KExpr, KIndexOp, KLoad, KLogic, KPrim, KSelect, KStore } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { literal, valueType } from './types.js';
+import { fourfold } from './library.js';
+import { literal, valueType, vectorType } from './types.js';
 import {
   argument,
+  asFour,
   atom,
   bufferOf,
   type KernelContext,
@@ -132,14 +134,29 @@ export function spellPrimitive(name: PrimitiveName, type: 'f32' | 'f64', args: r
 }
 
 function spell(spelling: Spelling, type: Value['type'], args: readonly Value[]): Value {
-  const steady = args.every((arg) => arg.steady);
-  if ('call' in spelling) return atom(type, `${spelling.call}(${args.map(argument).join(', ')})`, steady);
+  if ('call' in spelling) return spellCall(spelling.call, type, args);
+  const { steady, four } = together(args);
   if ('prefix' in spelling)
-    return { type, text: `${spelling.prefix}${wrap(args[0]!, level.atom)}`, level: level.unary, steady };
+    return { type, text: `${spelling.prefix}${wrap(args[0]!, level.atom)}`, level: level.unary, steady, four };
   const [left, right] = args as [Value, Value];
   const tighter = (spelling.level + 1) as Level;
   const text = `${wrap(left, spelling.level)} ${spelling.infix} ${wrap(right, tighter)}`;
-  return { type, text, level: spelling.level, steady };
+  // Vectors and numbers mix.
+  return { type, text, level: spelling.level, steady, four };
+}
+
+/** What is known of a value that is made of others. */
+function together(args: readonly Value[]): { steady: boolean; four: boolean } {
+  return { steady: args.every((arg) => arg.steady), four: args.some((arg) => arg.four) };
+}
+
+const builtIn: ReadonlySet<string> = new Set(['abs', 'min', 'max']);
+
+/** A call of one of our functions or of one that WGSL has for vectors as well. */
+export function spellCall(name: string, type: Value['type'], args: readonly Value[]): Value {
+  const { steady, four } = together(args);
+  const called = four && !builtIn.has(name) ? fourfold(name) : name;
+  return atom(type, `${called}(${(four ? args.map(asFour) : args).map(argument).join(', ')})`, steady, four);
 }
 
 function printPrim(context: KernelContext, scope: Scope, expr: KPrim): Value {
@@ -158,7 +175,7 @@ function printCompare(context: KernelContext, scope: Scope, expr: KCompare): Val
     return compareInfinite(printExpr(context, scope, right), mirrored[expr.compare], left);
   }
   const args = operands(context, scope, expr.args, left.type, expr.compare) as [Value, Value];
-  const steady = args.every((arg) => arg.steady);
+  const { steady, four } = together(args);
   if (left.type === 'f64') {
     const [a, b] = args.map(argument) as [string, string];
     const text = {
@@ -171,29 +188,39 @@ function printCompare(context: KernelContext, scope: Scope, expr: KCompare): Val
     }[expr.compare];
     return { type: 'bool', text, level: text.startsWith('!') ? level.unary : level.atom, steady };
   }
-  const text = `${wrap(args[0], level.add)} ${comparisons[expr.compare]} ${wrap(args[1], level.add)}`;
-  return { type: 'bool', text, level: level.compare, steady };
+  const [a, b] = (four ? args.map(asFour) : args) as [Value, Value];
+  const text = `${wrap(a, level.add)} ${comparisons[expr.compare]} ${wrap(b, level.add)}`;
+  return { type: 'bool', text, level: level.compare, steady, four };
 }
 
 /** A comparison with +-Infinity, which stands for every magnitude from 5e29 on. The value is on the left. */
 function compareInfinite(value: Value, op: CompareOp, bound: KExpr): Value {
   const above = bound.op === 'const' && bound.value > 0;
-  const high = value.type === 'f64' ? `${wrap(value, level.atom)}.x` : wrap(value, level.add);
-  const limit = above ? 'HUGE' : '-HUGE';
-  const known = (text: string): Value => ({ type: 'bool', text, level: level.compare, steady: value.steady });
+  const { steady, four = false } = value;
+  const high: Value = value.type === 'f64' ? atom('f32', `${wrap(value, level.atom)}.x`, steady) : value;
   // x <= inf and x >= -inf hold for all numbers: only NaN fails to be itself.
-  if (op === (above ? 'le' : 'ge')) return atom('bool', `!is_nan(${high})`, value.steady);
-  if (op === (above ? 'gt' : 'lt')) return atom('bool', 'false', value.steady);
-  if (op === 'ne')
-    return atom('bool', `${above ? 'is_not_plus_infinite' : 'is_not_minus_infinite'}(${high})`, value.steady);
-  if (op === 'lt' || op === 'gt') return known(`${high} ${comparisons[op]} ${limit}`);
-  return known(`${high} ${above ? '>=' : '<='} ${limit}`);
+  if (op === (above ? 'le' : 'ge')) {
+    const isNan = spellCall('is_nan', 'bool', [high]);
+    return { ...isNan, text: `!${isNan.text}` };
+  }
+  if (op === (above ? 'gt' : 'lt')) return atom('bool', 'false', steady);
+  if (op === 'ne') return spellCall(above ? 'is_not_plus_infinite' : 'is_not_minus_infinite', 'bool', [high]);
+  const operator = op === 'lt' || op === 'gt' ? comparisons[op] : above ? '>=' : '<=';
+  const limit = atom('f32', above ? 'HUGE' : '-HUGE', true);
+  const text = `${wrap(high, level.add)} ${operator} ${(four ? asFour(limit) : limit).text}`;
+  return { type: 'bool', text, level: level.compare, steady, four };
 }
 
 function printLogic(context: KernelContext, scope: Scope, expr: KLogic): Value {
   const args = operands(context, scope, expr.args, 'bool', expr.logic);
-  const steady = args.every((arg) => arg.steady);
-  if (expr.logic === 'not') return { type: 'bool', text: `!${wrap(args[0]!, level.atom)}`, level: level.unary, steady };
+  const { steady, four } = together(args);
+  if (expr.logic === 'not')
+    return { type: 'bool', text: `!${wrap(args[0]!, level.atom)}`, level: level.unary, steady, four };
+  if (four) {
+    // Not && and ||, which vectors do not have. Nothing mixes with & and |: always in parentheses.
+    const text = args.map((arg) => wrap(asFour(arg), level.unary)).join(expr.logic === 'and' ? ' & ' : ' | ');
+    return { type: 'bool', text, level: level.logic, steady, four };
+  }
   const operator = expr.logic === 'and' ? ' && ' : ' || ';
   return { type: 'bool', text: args.map((arg) => wrap(arg, level.compare)).join(operator), level: level.logic, steady };
 }
@@ -202,21 +229,43 @@ function printSelect(context: KernelContext, scope: Scope, expr: KSelect): Value
   const [condition, then, otherwise] = expr.args.map((arg) => printExpr(context, scope, arg)) as [Value, Value, Value];
   if (condition.type !== 'bool' || then.type !== expr.type || otherwise.type !== expr.type)
     throw new CompilerBug('wgsl', `select of ${condition.type}, ${then.type}, ${otherwise.type} as ${expr.type}`);
-  const steady = condition.steady && then.steady && otherwise.steady;
-  return atom(expr.type, `select(${[otherwise, then, condition].map(argument).join(', ')})`, steady);
+  const { steady, four } = together([condition, then, otherwise]);
+  // One condition may choose between vectors.
+  const arms = four ? [otherwise, then].map(asFour) : [otherwise, then];
+  return atom(expr.type, `select(${[...arms, condition].map(argument).join(', ')})`, steady, four);
 }
 
 function printCast(context: KernelContext, scope: Scope, expr: KCast): Value {
   const value = printExpr(context, scope, expr.arg);
-  const { steady } = value;
+  const { steady, four } = value;
   if (value.type === expr.type) return value;
   if (value.type === 'bool') throw new CompilerBug('wgsl', 'a bool is cast to a real');
   if (value.type === 'index') {
-    const cast = expr.type === 'f64' ? 'double_of_index' : 'f32';
-    return atom(expr.type, `${cast}(${argument(value)})`, steady);
+    const cast = expr.type === 'f64' ? 'double_of_index' : four ? vectorType('f32') : 'f32';
+    return atom(expr.type, `${cast}(${argument(value)})`, steady, four);
   }
   if (expr.type === 'f64') return atom('f64', `Double(${argument(value)}, 0.0)`, steady);
   return atom('f32', `${wrap(value, level.atom)}.x`, steady);
+}
+
+/** The text of one element, or of four where that is how it is accessed. */
+export function cellOf(
+  context: KernelContext,
+  scope: Scope,
+  access: KLoad | KStore,
+): { cell: string; index: Value; four: boolean } {
+  const { text, byFour } = bufferOf(context, access.buffer);
+  const four = context.vectors.accesses.has(access);
+  const index = printExpr(context, four ? atFirst(scope) : scope, access.index);
+  if (!byFour) return { cell: `${text}[${index.text}]`, index, four };
+  const place = wrap(index, level.unary);
+  return { cell: `${text}[${place} >> 2u]${four ? '' : `[${place} & 3]`}`, index, four };
+}
+
+/** The scope in which the first of four lanes is the only one: addresses are its. */
+function atFirst(scope: Scope): Scope {
+  const { variable, lane } = scope.firstOfFour!;
+  return { ...scope, values: new Map(scope.values).set(variable, lane) };
 }
 
 /** A load; with a mask, a variable of its own, called `name` if given. */
@@ -226,20 +275,21 @@ export function printLoad(context: KernelContext, scope: Scope, load: KLoad, nam
   const expected = element === 'i32' ? 'index' : element;
   if (load.type !== expected)
     throw new CompilerBug('wgsl', `load of ${load.type} from '${load.buffer}', whose elements are ${element}`);
-  const index = printExpr(context, scope, load.index);
-  const cell = `${buffer.text}[${index.text}]`;
+  const { cell, index, four } = cellOf(context, scope, load);
+  const steady = index.steady && buffer.access === 'read';
+  const inner = atom(load.type, cell, steady, four);
   // Scratch holds what kernels stored, in their own form; memory that others see holds infinities.
-  const outside = role !== 'scratch';
-  const text =
-    outside && element === 'f32' ? `finite(${cell})` : outside && element === 'f64' ? `load_double(${cell})` : cell;
-  const stored = buffer.access === 'read_write';
-  if (load.mask === undefined) return atom(load.type, text, index.steady && !stored);
+  const outside = role !== 'scratch' && element !== 'i32';
+  const value = outside ? spellCall(element === 'f32' ? 'finite' : 'load_double', load.type, [inner]) : inner;
+  if (load.mask === undefined) return value;
   const mask = printExpr(context, scope, load.mask);
   const variable = name ?? context.names.fresh(load.buffer);
   const { writer } = scope;
-  writer.line(`var ${variable}: ${valueType[load.type]} = ${literal(load.type, load.other ?? 0)};`);
+  const type = four ? vectorType(load.type) : valueType[load.type];
+  const other = literal(load.type, load.other ?? 0);
+  writer.line(`var ${variable}: ${type} = ${four ? `${type}(${other})` : other};`);
   writer.open(`if (${mask.text})`);
-  writer.line(`${variable} = ${text};`);
+  writer.line(`${variable} = ${value.text};`);
   writer.close();
-  return atom(load.type, variable, index.steady && mask.steady && !stored);
+  return atom(load.type, variable, steady && mask.steady, four);
 }

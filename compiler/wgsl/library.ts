@@ -8,7 +8,24 @@ export interface LibraryFunction {
   readonly text: string;
 }
 
-const library = new Map([...singleFunctions, ...doubleFunctions].map((entry) => [entry.name, entry]));
+const parts = ['x', 'y', 'z', 'w'] as const;
+
+/** Name of the function that does four neighbours at once. */
+export const fourfold = (name: string): string => `${name}_x4`;
+
+/** A function of f32 on each component of vec4<f32>, so that every lane gets the same bits as alone. */
+function fourfoldOf({ name, text }: LibraryFunction): LibraryFunction[] {
+  const [, list, result] = /\bfn \w+\((\w+: f32(?:, \w+: f32)*)\) -> (f32|bool) /.exec(text) ?? [];
+  if (list === undefined) return [];
+  const args = list.split(', ').map((each) => each.split(':')[0]!);
+  const calls = parts.map((part) => `${name}(${args.map((arg) => `${arg}.${part}`).join(', ')})`);
+  const signature = `fn ${fourfold(name)}(${args.map((arg) => `${arg}: vec4<f32>`).join(', ')}) -> vec4<${result}>`;
+  return [{ name: fourfold(name), text: `${signature} {\n  return vec4<${result}>(${calls.join(', ')});\n}` }];
+}
+
+const library = new Map(
+  [...singleFunctions, ...singleFunctions.flatMap(fourfoldOf), ...doubleFunctions].map((entry) => [entry.name, entry]),
+);
 
 export const libraryNames: readonly string[] = [...library.keys()];
 

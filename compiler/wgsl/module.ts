@@ -10,9 +10,10 @@ import { Names } from './names.js';
 import { sharedBytesPerInvocation, sharedTexts } from './reduce.js';
 import { StatementPrinter } from './statements.js';
 import { huge, infinite, type UniformField, type WgslKernel, type WgslProgram, type WgslTarget } from './types.js';
-import { argument, atom, type BoundBuffer, type KernelContext, type Scope, type Value } from './values.js';
-import { commentLines, Writer } from './writer.js';
 import { buffersUsed } from './used.js';
+import { argument, atom, type BoundBuffer, type KernelContext, type Scope, type Value } from './values.js';
+import { findVectors, noVectors } from './vectors.js';
+import { commentLines, Writer } from './writer.js';
 
 /** Bytes of workgroup memory beside what grows with the number of invocations. */
 const sharedBytesFixed = 16;
@@ -31,7 +32,7 @@ export function printWgsl(program: KernelProgram, target: WgslTarget): WgslProgr
   while (size > 1 && size * sharedBytesPerInvocation + sharedBytesFixed > maxWorkgroupStorage) size /= 2;
   const launch = layOut(program);
   const phases = program.phases.map((kernels) =>
-    kernels.map((kernel) => printKernel(program, kernel, launch, size, target.subgroups)),
+    kernels.map((kernel) => printKernel(program, kernel, launch, { ...target, workgroupSize: size })),
   );
   return { phases, uniform: launch.fields, taskBase: 0, uniformBytes: launch.bytes };
 }
@@ -65,17 +66,17 @@ function printKernel(
   program: KernelProgram,
   kernel: Kernel,
   launch: Launch,
-  workgroupSize: number,
-  subgroups: boolean,
+  { workgroupSize, subgroups, vectors: wanted = true }: WgslTarget,
 ): WgslKernel {
   const names = new Names(libraryNames);
   const stored = storedBuffers(kernel.body);
   const used = buffersUsed(kernel);
+  const vectors = wanted ? findVectors(kernel, program.buffers) : noVectors;
   const buffers = new Map<string, BoundBuffer>();
   for (const decl of program.buffers) {
     if (!used.has(decl.name)) continue;
     const access = stored.has(decl.name) ? 'read_write' : 'read';
-    buffers.set(decl.name, { decl, text: names.fresh(decl.name), access });
+    buffers.set(decl.name, { decl, text: names.fresh(decl.name), access, byFour: vectors.buffers.has(decl.name) });
   }
   const members = new Names(['task_base', 'zero']);
   const scalars = new Map<string, Value>();
@@ -84,7 +85,16 @@ function printKernel(
     scalars.set(name, atom(type === 'i32' ? 'index' : 'f64', `launch.${member}`, true));
     return member;
   });
-  const context: KernelContext = { names, workgroupSize, subgroups, buffers, scalars, shared: new Set(), barriers: 0 };
+  const context: KernelContext = {
+    names,
+    workgroupSize,
+    subgroups,
+    vectors,
+    buffers,
+    scalars,
+    shared: new Set(),
+    barriers: 0,
+  };
 
   const body = new Writer();
   const scope: Scope = { inLanes: false, values: new Map(), writer: body };
@@ -98,8 +108,8 @@ function printKernel(
     buffer: decl.name,
     access,
   }));
-  const storage = [...buffers.values()].map(({ decl, text, access }, number) => {
-    const element = { f32: 'f32', f64: 'Double', i32: 'i32' }[decl.element];
+  const storage = [...buffers.values()].map(({ decl, text, access, byFour }, number) => {
+    const element = byFour ? 'vec4<f32>' : { f32: 'f32', f64: 'Double', i32: 'i32' }[decl.element];
     const layout = commentLines(decl.layout)[0]!;
     return `@group(0) @binding(${number + 1}) var<storage, ${access}> ${text}: array<${element}>; ${layout}`;
   });
@@ -111,6 +121,7 @@ function printKernel(
     ].join('\n'),
     '// A float64 as the sum of two float32.\nalias Double = vec2<f32>;',
     `// What stands for Infinity, and where it begins.\nconst INFINITE: f32 = ${infinite.toPrecision(1)};\nconst HUGE: f32 = ${huge.toPrecision(1)};`,
+    /\bLANES\b/.test(main) ? '// Four neighbours, counted from the first.\nconst LANES = vec4<i32>(0, 1, 2, 3);' : '',
     launchStruct(launch, memberNames),
     storage.join('\n'),
     ...libraryFor([...shared, main].join('\n')),

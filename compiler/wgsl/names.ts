@@ -19,7 +19,7 @@ const reserved = new Set(
   use using varying virtual volatile wgsl where with writeonly yield
   array atomic bool f16 f32 i32 u32 vec2 vec3 vec4 ptr sampler texture abs all any bitcast ceil clamp exp exp2 floor fma
   ldexp log log2 max min round select sign sqrt tanh storageBarrier workgroupBarrier workgroupUniformLoad
-  subgroupShuffleXor Double Launch launch lane main task group groups local_index HUGE INFINITE`.split(/\s+/),
+  subgroupShuffleXor Double Launch launch lane main task group groups local_index HUGE INFINITE LANES`.split(/\s+/),
 );
 
 /** The names of one module. */

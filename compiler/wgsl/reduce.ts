@@ -24,6 +24,14 @@ export function combine(reduction: Reduction, a: Value, b: Value): string {
   return spellPrimitive(combining[reduction.op], reduction.type, [a, b]).text;
 }
 
+/** The partial results of four neighbours become one, each two first. */
+export function acrossFour(reduction: Reduction, partial: string): string {
+  const [x, y, z, w] = ['x', 'y', 'z', 'w'].map((part) => atom(reduction.type, `${partial}.${part}`, false));
+  const name = combining[reduction.op];
+  const halves = [spellPrimitive(name, reduction.type, [x!, y!]), spellPrimitive(name, reduction.type, [z!, w!])];
+  return spellPrimitive(name, reduction.type, halves).text;
+}
+
 /** The call that combines the partial results of all invocations; each gets the same bits. Contains barriers. */
 export function acrossWorkgroup(context: KernelContext, reduction: Reduction, partial: string): string {
   const name = `${reduction.op}_across_${reduction.type === 'f32' ? 'f32' : 'double'}`;

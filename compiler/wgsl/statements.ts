@@ -4,11 +4,11 @@
  */
 import type { KExpr, KIf, KLoop, KStmt, KStore } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { printExpr, printLoad } from './expr.js';
+import { cellOf, printExpr, printLoad, spellCall } from './expr.js';
 import { type Accesses, accessesOf, Pending } from './hazards.js';
-import { acrossWorkgroup, combine, neutralOf } from './reduce.js';
-import { valueType } from './types.js';
-import { argument, atom, bufferOf, type KernelContext, level, type Scope, type Value, wrap } from './values.js';
+import { acrossFour, acrossWorkgroup, combine, neutralOf } from './reduce.js';
+import { valueType, vectorType } from './types.js';
+import { argument, asFour, atom, bufferOf, type KernelContext, level, type Scope, type Value, wrap } from './values.js';
 import { Writer } from './writer.js';
 
 export class StatementPrinter {
@@ -79,20 +79,20 @@ export class StatementPrinter {
     }
     const value = printExpr(this.context, scope, expr);
     scope.writer.line(`let ${text} = ${value.text};`);
-    this.define(scope, name, atom(value.type, text, value.steady));
+    this.define(scope, name, atom(value.type, text, value.steady, value.four));
   }
 
   private store(scope: Scope, store: KStore): void {
     const { context } = this;
     const buffer = bufferOf(context, store.buffer);
     const { element, role } = buffer.decl;
-    const index = printExpr(context, scope, store.index);
+    const { cell, four } = cellOf(context, scope, store);
     const value = printExpr(context, scope, store.value);
     if (value.type !== (element === 'i32' ? 'index' : element))
       throw new CompilerBug('wgsl', `store of ${value.type} to '${store.buffer}', whose elements are ${element}`);
     const outward = role === 'output' && element !== 'i32';
-    const text = outward ? `${element === 'f32' ? 'result' : 'result_double'}(${argument(value)})` : value.text;
-    const line = `${buffer.text}[${index.text}] = ${text};`;
+    const written = outward ? spellCall(element === 'f32' ? 'result' : 'result_double', value.type, [value]) : value;
+    const line = `${cell} = ${(four ? asFour(written) : written).text};`;
     if (scope.inLanes) {
       scope.writer.line(line);
       return;
@@ -148,17 +148,24 @@ export class StatementPrinter {
     if (loop.reverse) throw new CompilerBug('wgsl', `lanes loop over '${loop.variable}' is reversed`);
     const from = printExpr(context, scope, loop.from);
     const to = this.bound(scope, loop.variable, printExpr(context, scope, loop.to));
-    const partials = loop.reduce.map((reduce) => this.accumulator(scope, `${reduce.name}_part`, reduce));
+    const four = context.vectors.loops.has(loop);
+    const partials = loop.reduce.map((reduce) => this.accumulator(scope, `${reduce.name}_part`, reduce, four));
     const variable = context.names.fresh(loop.variable);
-    const start = from.text === '0' ? 'lane' : `${wrap(from, level.add)} + lane`;
-    scope.writer.open(`for (var ${variable} = ${start}; ${variable} < ${to}; ${variable} += ${context.workgroupSize})`);
+    const own = four ? '4 * lane' : 'lane';
+    const start = from.text === '0' ? own : `${wrap(from, level.add)} + ${own}`;
+    const step = context.workgroupSize * (four ? 4 : 1);
+    scope.writer.open(`for (var ${variable} = ${start}; ${variable} < ${to}; ${variable} += ${step})`);
     const values = new Map(scope.values);
-    values.set(loop.variable, atom('index', variable, false));
-    this.accumulate({ ...scope, inLanes: true, values }, loop, partials);
+    const lane = atom('index', variable, false);
+    const each: Value = { type: 'index', text: `${variable} + LANES`, level: level.add, steady: false, four };
+    values.set(loop.variable, four ? each : lane);
+    const firstOfFour = four ? { firstOfFour: { variable: loop.variable, lane } } : {};
+    this.accumulate({ ...scope, ...firstOfFour, inLanes: true, values }, loop, partials, four);
     scope.writer.close();
     loop.reduce.forEach((reduce, i) => {
       const name = context.names.fresh(reduce.name);
-      scope.writer.line(`let ${name} = ${acrossWorkgroup(context, reduce, partials[i]!)};`);
+      const partial = four ? acrossFour(reduce, partials[i]!) : partials[i]!;
+      scope.writer.line(`let ${name} = ${acrossWorkgroup(context, reduce, partial)};`);
       this.define(scope, reduce.name, atom(reduce.type, name, false));
     });
   }
@@ -200,17 +207,19 @@ export class StatementPrinter {
     });
   }
 
-  private accumulator(scope: Scope, name: string, reduce: KLoop['reduce'][number]): string {
+  private accumulator(scope: Scope, name: string, reduce: KLoop['reduce'][number], four = false): string {
     const text = this.context.names.fresh(name);
-    scope.writer.line(`var ${text}: ${valueType[reduce.type]} = ${neutralOf(reduce)};`);
+    const neutral = neutralOf(reduce);
+    const type = four ? vectorType(reduce.type) : valueType[reduce.type];
+    scope.writer.line(`var ${text}: ${type} = ${four ? `${type}(${neutral})` : neutral};`);
     return text;
   }
 
-  private accumulate(scope: Scope, loop: KLoop, names: readonly string[]): void {
+  private accumulate(scope: Scope, loop: KLoop, names: readonly string[], four = false): void {
     const inner = this.block(scope, loop.body);
     loop.reduce.forEach((reduce, i) => {
       const value = printExpr(this.context, inner, reduce.value);
-      const text = combine(reduce, atom(reduce.type, names[i]!, false), value);
+      const text = combine(reduce, atom(reduce.type, names[i]!, false, four), value);
       scope.writer.line(`${names[i]!} = ${text};`);
     });
   }

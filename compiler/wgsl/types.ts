@@ -15,6 +15,11 @@ export interface WgslTarget {
   readonly workgroupSize: number;
   /** maxComputeWorkgroupStorageSize of the device, in bytes. */
   readonly maxWorkgroupStorage: number;
+  /**
+   * Whether an invocation does four neighbours at once where sizes that are compiled in allow it, with memory bound as
+   * array<vec4<f32>>; what is bound is the same, down to the byte. Default true.
+   */
+  readonly vectors?: boolean;
 }
 
 /** One kernel: a module with the entry point `main`. */
@@ -62,6 +67,12 @@ export const huge = Math.fround(5e29);
 
 /** The type of a value in a function. */
 export const valueType: Record<KernelType, string> = { f32: 'f32', f64: 'Double', index: 'i32', bool: 'bool' };
+
+/** The type of four neighbours' values. */
+export function vectorType(type: KernelType): string {
+  if (type === 'f64') throw new CompilerBug('wgsl', 'f64 comes one at a time');
+  return `vec4<${valueType[type]}>`;
+}
 
 /**
  * The two float32 parts that stand for a float64 on the GPU, high + low. About 48 bits of precision and float32's range:

@@ -2,6 +2,8 @@
 import type { BufferDecl, KernelType } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import type { Names } from './names.js';
+import { vectorType } from './types.js';
+import type { Vectors } from './vectors.js';
 import type { Writer } from './writer.js';
 
 /** How tightly a text binds. WGSL refuses several mixtures without parentheses; we always write them. */
@@ -18,10 +20,18 @@ export interface Value {
    * always do, but what this kernel stored and what a reduction gave is not known to be so.
    */
   readonly steady: boolean;
+  /** The values of four neighbouring lanes, as a vec4. Never f64. */
+  readonly four?: boolean;
 }
 
-export function atom(type: KernelType, text: string, steady: boolean): Value {
-  return { type, text, level: level.atom, steady };
+export function atom(type: KernelType, text: string, steady: boolean, four = false): Value {
+  return { type, text, level: level.atom, steady, four };
+}
+
+/** The value of four neighbouring lanes, the same in all where it is one value. */
+export function asFour(value: Value): Value {
+  if (value.four) return value;
+  return atom(value.type, `${vectorType(value.type)}(${argument(value)})`, value.steady, true);
 }
 
 /** The text, in parentheses unless it binds at least as tightly as `needed`. */
@@ -39,6 +49,8 @@ export interface BoundBuffer {
   readonly decl: BufferDecl;
   readonly text: string;
   readonly access: 'read' | 'read_write';
+  /** Bound as an array of vec4<f32>. */
+  readonly byFour: boolean;
 }
 
 /** The place where statements are printed. */
@@ -46,6 +58,8 @@ export interface Scope {
   /** Inside of a lanes loop: each invocation has its own values. */
   readonly inLanes: boolean;
   readonly values: Map<string, Value>;
+  /** Inside of a lanes loop that goes by fours: its variable, and the first of this invocation's four lanes. */
+  readonly firstOfFour?: { readonly variable: string; readonly lane: Value };
   readonly writer: Writer;
 }
 
@@ -53,6 +67,7 @@ export interface KernelContext {
   readonly names: Names;
   readonly workgroupSize: number;
   readonly subgroups: boolean;
+  readonly vectors: Vectors;
   readonly buffers: ReadonlyMap<string, BoundBuffer>;
   readonly scalars: ReadonlyMap<string, Value>;
   /** Shared functions and variables the body has turned out to need. */

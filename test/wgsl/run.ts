@@ -4,8 +4,8 @@
  * to judge the printed text. Dawn's validation is strict, and no unsafe feature is switched on.
  */
 import { create, globals } from 'webgpu';
-import type { KExpr, KernelProgram } from '../../compiler/kernel/kernel.js';
 import { compileToKernels, type SourceSpec } from '../../compiler/compile.js';
+import type { KExpr, KernelProgram } from '../../compiler/kernel/kernel.js';
 import { joinDouble, printWgsl, splitDouble, type WgslKernel, type WgslProgram } from '../../compiler/wgsl/index.js';
 
 Object.assign(globalThis, globals);
@@ -18,6 +18,7 @@ export interface Variant {
   readonly subgroups: boolean;
   readonly workgroupSize: number;
   readonly maxWorkgroupStorage?: number;
+  readonly vectors?: boolean;
 }
 /** Every way of printing that tests go through. */
 export const variants: readonly Variant[] = [
