@@ -7,7 +7,7 @@ import type { DeviceSpec, Runner, ShapeClass } from '../device.js';
 import { describe, InputError } from '../errors.js';
 import { type AdapterSummary, adapterName, chooseAdapter, summarize } from '../gpu/adapter.js';
 import { GpuRunner } from '../gpu/runner.js';
-import { GpuHost, type GpuOptions, type KernelTime } from '../gpu/session.js';
+import { accessTo, GpuHost, type GpuOptions, type KernelTime } from '../gpu/session.js';
 import { noForwardSync, SpecKernels } from '../kernels.js';
 import { Loss } from '../loss.js';
 import { checkOptionNames, checkParamsObject, checkSettings, type LossOptions } from '../options.js';
@@ -103,7 +103,7 @@ export async function createLoss(module: LossModule, options?: BrowserLossOption
   const kernels = new SpecKernels({
     open: async () => {
       await host.session();
-      return { device: { name: 'webgpu', reals: 'f32' }, spec: new ModuleSpec(module, host) };
+      return { device: { name: 'webgpu', reals: 'f32', gpu: accessTo(host) }, spec: new ModuleSpec(module, host) };
     },
     openSync: () => {
       throw noForwardSync('webgpu');
