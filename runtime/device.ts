@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * What the loss module asks of a device, and the list of devices there are.
  *

@@ -4,6 +4,7 @@
  * `RNNTLoss` and `rnntLoss` are the RNN-T loss; `loadLoss` runs any spec.
  */
 import './devices.js';
+import './webgpu-names.js';
 
 export { SpecError } from '../compiler/source.js';
 export type { CacheEntry, CacheStats } from './cache.js';
@@ -21,7 +22,14 @@ export {
 } from './device.js';
 export { type ErrorCode, InputError, TrellisError } from './errors.js';
 export { loadLoss } from './load.js';
-export { type Gradient, type GradientData, Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
+export {
+  type Gradient,
+  type GradientData,
+  Loss,
+  type LossArgument,
+  type LossResult,
+  type TensorBundle,
+} from './loss.js';
 export type { CallOptions, CommonOptions, DeviceChoice, Infeasible, LossOptions } from './options.js';
 export { type Reduction, reductionNames } from './reduction.js';
 export { RNNTLoss, type RNNTLossOptions, rnntLoss } from './rnnt-loss.js';

@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * Losses as callers use them: checks one call, runs it on a device, and turns costs [B] into a result.
  * What is the same on every device is here: reductions, and what a sample without a path costs.

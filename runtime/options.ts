@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /** Options of losses and of calls: which there are, and what each takes. */
 import { checkDeviceName } from './device.js';
 import { describe, didYouMean, InputError, listOf } from './errors.js';

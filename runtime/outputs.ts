@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /** Where gradients go: new arrays, an array or GPUBuffer of the caller's, or the inputs themselves. */
 import type { Device } from './device.js';
 import { InputError, listOf } from './errors.js';

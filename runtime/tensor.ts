@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * Tensors as callers write them, read into one form: dense row-major data and a shape.
  * Nothing here knows about losses; sizes are JavaScript numbers throughout, so more than 2^31 elements are fine.

@@ -1,8 +1,8 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * trellis-jit in browsers: losses compiled ahead by `trellis build`, run through navigator.gpu. Nothing of Node and nothing
  * of the compiler is imported from here.
  */
+import '../webgpu-names.js';
 import type { DeviceSpec, Runner, ShapeClass } from '../device.js';
 import { describe, InputError } from '../errors.js';
 import { type AdapterSummary, adapterName, chooseAdapter, summarize } from '../gpu/adapter.js';

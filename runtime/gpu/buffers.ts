@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * GPU buffers, kept for the next call and freed when no call needs them. Sizes come in classes, so that calls of
  * changing shape share buffers.

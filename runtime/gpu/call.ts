@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /** One call as the parts of the executor hand it to each other, and what the caller gave for its buffers. */
 import type { BufferDecl, KExpr } from '../../compiler/kernel/kernel.js';
 import { evaluateExtent } from '../cpu/extents.js';

@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /** The webgpu device: a spec is compiled to WGSL and run through WebGPU. */
 import { compileToGraph, compileToKernels, type SourceSpec } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';

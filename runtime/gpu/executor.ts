@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * Runs a compiled program on the GPU: cuts the batch so that every tensor fits a binding, moves data, dispatches kernels.
  * Nothing here needs Node.

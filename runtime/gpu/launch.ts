@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /** One submission: buffers, uploads, dispatches, downloads. Built up synchronously, then submitted, then waited for. */
 import type { BufferDecl } from '../../compiler/kernel/kernel.js';
 import { joinDouble, splitDouble, type WgslKernel, type WgslProgram } from '../../compiler/wgsl/types.js';

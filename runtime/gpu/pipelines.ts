@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /** Compute pipelines, by the full text of their module: one build in flight per text, made without blocking. */
 import type { WgslKernel } from '../../compiler/wgsl/types.js';
 import { TrellisError } from '../errors.js';

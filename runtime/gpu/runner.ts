@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /** Batches of one shape class on the GPU. Nothing here needs Node or the compiler. */
 import type { WgslTarget } from '../../compiler/wgsl/types.js';
 import type { Batch, Runner } from '../device.js';

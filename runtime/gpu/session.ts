@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * One opened GPUDevice with all that lives and dies with it: buffers, pipelines, and the promise that tells of its loss.
  */

@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * Copies between typed arrays and GPU buffers, through mapped staging buffers. What fits into one staging buffer goes
  * along with the kernels in one submission; more is cut into pieces, a few of which are under way at a time, so that

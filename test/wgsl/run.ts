@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /**
  * Runs kernel programs through WebGPU, each buffer in a GPU buffer of its own and every dispatch alone: slow and simple,
  * to judge the printed text. Dawn's validation is strict, and no unsafe feature is switched on.
