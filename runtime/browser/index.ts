@@ -18,11 +18,11 @@ export type { CacheEntry, CacheStats } from '../cache.js';
 export { type ErrorCode, InputError, TrellisError } from '../errors.js';
 export type { AdapterSummary } from '../gpu/adapter.js';
 export type { KernelTime } from '../gpu/session.js';
-export type { Loss, LossArgument, LossResult, TensorBundle } from '../loss.js';
+export type { Gradient, GradientData, Loss, LossArgument, LossResult, TensorBundle } from '../loss.js';
 export type { CallOptions, Infeasible } from '../options.js';
 export type { Reduction } from '../reduction.js';
 export type { SpecSignature } from '../signature.js';
-export type { NestedNumbers, RealArray, Tensor, TensorLike, TypedArray } from '../tensor.js';
+export type { GpuTensor, NestedNumbers, RealArray, Tensor, TensorLike, TypedArray } from '../tensor.js';
 export type { LossModule } from './module.js';
 
 export interface BrowserLossOptions extends Pick<LossOptions, 'reduction' | 'infeasible' | 'params'> {

@@ -168,6 +168,14 @@ describe.skipIf(executable === undefined)(
       expect(aborted).toBe('enough');
     });
 
+    test('logits and gradient may stay on the GPU', async () => {
+      const batch = randomBatch(12, 2, 6, 3, 8);
+      const { apart, bytes, costs } = await inPage('onGpu', 'losses.rnnt', batch);
+      expect(apart).toBe(0);
+      expect(bytes).toBe(4 * batch.acts.data.length);
+      near(costs, (await expectedOf(batch)).costs.data, 2e-5);
+    });
+
     test('sizes that are compiled in, and those that are not', async () => {
       const five = randomBatch(8, 2, 5, 2, 5);
       const six = randomBatch(9, 2, 5, 2, 6);

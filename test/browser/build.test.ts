@@ -28,7 +28,9 @@ test('writes a module without imports, and its types', async () => {
   const declarations = readFileSync(join(folder, 'deep', 'losses.d.ts'), 'utf8');
   expect(declarations).toContain("import type { LossModule } from 'trellis-jit/browser';");
   expect(declarations).toContain('export declare const rnntNormalized: LossModule;');
-  expect(declarations).toContain('acts: float [B, T, U+1, V], labels: int [B, U], actLens: int [B], labelLens: int [B]');
+  expect(declarations).toContain(
+    'acts: float [B, T, U+1, V], labels: int [B, U], actLens: int [B], labelLens: int [B]',
+  );
 
   // The same command writes the same bytes.
   const again = join(folder, 'again.js');

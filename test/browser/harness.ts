@@ -137,6 +137,31 @@ export async function loseDevice(
   return { lost, before, after, aborted: said === 'no error' ? said : said.message };
 }
 
+/** Logits in GPU memory: the gradient stays there, and is what it is through host memory. */
+export async function onGpu(
+  rnnt: LossModule,
+  batch: PlainBatch,
+): Promise<{ apart: number; bytes: number; costs: number[] }> {
+  const loss = await createLoss(rnnt);
+  const expected = await loss.forward(tensorsOf(batch));
+  const device = await loss.gpuDevice();
+  const { acts, ...rest } = tensorsOf(batch);
+  // STORAGE | COPY_DST, COPY_SRC; MAP_READ | COPY_DST
+  const buffer = device.createBuffer({ size: acts.data.byteLength, usage: 0x80 | 0x8 | 0x4 });
+  device.queue.writeBuffer(buffer, 0, acts.data);
+  const result = await loss.forward({ acts: { data: buffer, shape: acts.shape }, ...rest });
+  const grads = result.grads!.data as unknown as GPUBuffer;
+  const staging = device.createBuffer({ size: acts.data.byteLength, usage: 0x1 | 0x8 });
+  const encoder = device.createCommandEncoder();
+  encoder.copyBufferToBuffer(grads, 0, staging, 0, acts.data.byteLength);
+  device.queue.submit([encoder.finish()]);
+  await staging.mapAsync(1);
+  const values = new Float32Array(staging.getMappedRange());
+  const wanted = expected.grads!.data as Float32Array;
+  const apart = values.reduce((worst, value, n) => Math.max(worst, Math.abs(value - wanted[n]!)), 0);
+  return { apart, bytes: grads.size, costs: [...result.costs.data] };
+}
+
 export async function sync(rnnt: LossModule, batch: PlainBatch): Promise<Failure | 'no error'> {
   const loss = await createLoss(rnnt);
   return failure(async () => loss.forwardSync(tensorsOf(batch)));
