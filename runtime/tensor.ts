@@ -258,7 +258,8 @@ export function toReals(argument: string, raw: RawTensor, element: 'f32' | 'f64'
       argument,
       problem: 'is a GPUBuffer, which only the webgpu device can read',
       value: raw.buffer,
-      allowed: "Float32Array, Float64Array (converted) or nested arrays of numbers; or device: 'webgpu' and await loss.forward(...)",
+      allowed:
+        "Float32Array, Float64Array (converted) or nested arrays of numbers; or device: 'webgpu' and await loss.forward(...)",
     });
   }
   if (isView(data)) {

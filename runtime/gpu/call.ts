@@ -65,7 +65,13 @@ export function operandOf({ program, call, session }: CallState, decl: BufferDec
   }
   const refuse = (problem: string, allowed: string): InputError =>
     // A gradient is what the caller gave as `grads`.
-    new InputError({ code: 'type', argument: decl.role === 'input' ? decl.name : 'grads', problem, value: given, allowed });
+    new InputError({
+      code: 'type',
+      argument: decl.role === 'input' ? decl.name : 'grads',
+      problem,
+      value: given,
+      allowed,
+    });
   if (decl.element === 'f64') throw refuse('is a GPUBuffer', 'a typed array');
   if (given.size < elements * 4) {
     throw refuse(`is a GPUBuffer of ${given.size} bytes`, `at least ${elements * 4} bytes (${elements} float32)`);

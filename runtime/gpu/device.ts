@@ -1,6 +1,7 @@
 /** The webgpu device: a spec is compiled to WGSL and run through WebGPU. */
 import { compileToGraph, compileToKernels, type SourceSpec } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
+import { reportStage } from '../../compiler/trace.js';
 import type { WgslTarget } from '../../compiler/wgsl/index.js';
 import type { Device, DeviceSpec, GpuAccess, Runner, ShapeClass } from '../device.js';
 import { TrellisError } from '../errors.js';
@@ -11,7 +12,7 @@ import { packBuffers } from './packing.js';
 import type { GpuProgram } from './program.js';
 import { GpuRunner } from './runner.js';
 import { accessTo, GpuHost, type GpuOptions } from './session.js';
-import { printSized } from './sized.js';
+import { printLaunches, printSized } from './sized.js';
 import { withWindows } from './windows.js';
 
 /** A `Device` with a view of what it runs on. */
@@ -89,11 +90,15 @@ class GpuSpec implements DeviceSpec {
 /** A program with its text for a target. */
 export function gpuProgram(program: KernelProgram, target: WgslTarget): GpuProgram {
   let windowed: ReturnType<NonNullable<GpuProgram['windowed']>> | undefined;
+  const start = performance.now();
+  const text = printSized(program, target);
+  const milliseconds = performance.now() - start;
+  reportStage(program.name, { name: 'wgsl', milliseconds, text: () => printLaunches(text) });
   return {
     name: program.name,
     buffers: program.buffers,
     scalars: program.scalars,
-    text: printSized(program, target),
+    text,
     windowed: () => {
       windowed ??= { original: program, text: printSized(withWindows(program), target) };
       return windowed;

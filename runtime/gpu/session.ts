@@ -230,7 +230,9 @@ export const accessTo = (host: GpuHost): GpuAccess => ({
     const session = await host.session();
     const flags = usage.storage | usage.copySource | usage.copyTarget;
     const size = Math.max(16, bytes);
-    const { result, problem } = session.guard(what, () => session.device.createBuffer({ label: what, size, usage: flags }));
+    const { result, problem } = session.guard(what, () =>
+      session.device.createBuffer({ label: what, size, usage: flags }),
+    );
     const said = await problem;
     if (said !== undefined) throw session.lost ?? said;
     return result;

@@ -45,3 +45,14 @@ function lanesLoops(body: readonly KStmt[]): KLoop[] {
     return statement.mode === 'lanes' ? [statement] : lanesLoops(statement.body);
   });
 }
+
+/** All kernels for people: each a module of its own, under what its launch is. */
+export function printLaunches({ phases }: WgslProgram): string {
+  const texts = phases.flatMap((kernels, phase) =>
+    kernels.map(({ name, workgroupSize, bindings, code }) => {
+      const bound = bindings.map(({ binding, buffer, access }) => `${binding} ${buffer} (${access})`).join(', ');
+      return `// kernel ${name}: phase ${phase + 1} of ${phases.length}, ${workgroupSize} invocations\n// bindings: 0 launch (uniform), ${bound}\n\n${code.trim()}\n`;
+    }),
+  );
+  return texts.join('\n\n');
+}

@@ -15,6 +15,7 @@ test('files are named after the spec, with the suffix that tools expect', () => 
     'rnnt-3-llvm.ll',
     'rnnt-4-llvm-opt.ll',
     'rnnt-5-asm.s',
+    'rnnt-6-wgsl.wgsl',
   ]);
 });
 
