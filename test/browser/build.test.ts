@@ -72,7 +72,7 @@ export default defineLoss(
   const { code, stderr } = await callTrellis('build', spec, '--out', out);
   expect([code, stderr]).toEqual([0, '']);
   const { _delete: module } = await load(out);
-  expect(module!.signature.doc).toBe('Sum `of` ${all} */ rows');
+  expect(module!.signature.doc).toBe(`Sum \`of\` \${all} */ rows`);
   expect(module!.texts.every((text) => text.includes('@compute'))).toBe(true);
 });
 
