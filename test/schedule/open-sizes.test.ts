@@ -13,9 +13,9 @@ describe.each(specs)('%s', (file) => {
   const source = compileToGraph(fileURLToPath(new URL(file, import.meta.url)));
   const { graph } = source;
   const varying = new Set(graph.lengths.map(({ size }) => size));
-  const shared = [...new Set(graph.inputs.flatMap(({ dims }) => dims.flatMap(({ terms }) => Object.keys(terms))))].filter(
-    (size) => !varying.has(size),
-  );
+  const shared = [
+    ...new Set(graph.inputs.flatMap(({ dims }) => dims.flatMap(({ terms }) => Object.keys(terms)))),
+  ].filter((size) => !varying.has(size));
   const open = compileToKernels(source, { sizes: {}, openSizes: shared, lattice: 'f64', gradients: true });
 
   test('has a launch scalar for each, and none of their values in its text', () => {
@@ -34,7 +34,11 @@ describe.each(specs)('%s', (file) => {
       const run = (program: KernelProgram) => {
         const { buffers, scalars } = launchArguments(graph, program, batch);
         const all = { ...scalars, ...Object.fromEntries(shared.map((size) => [`${size}_max`, batch.sizes[size]!])) };
-        interpretProgram(program, { buffers: new Map(Object.entries(buffers)), scalars: new Map(Object.entries(all)), seed });
+        interpretProgram(program, {
+          buffers: new Map(Object.entries(buffers)),
+          scalars: new Map(Object.entries(all)),
+          seed,
+        });
         return buffers;
       };
       const closed = run(compileToKernels(source, { sizes: batch.sizes, lattice: 'f64', gradients: true }));
