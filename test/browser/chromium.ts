@@ -2,7 +2,8 @@
  * A Chromium to test in, with a WebGPU that any machine can run: SwiftShader, which computes on the CPU.
  *
  * Taken from TRELLIS_CHROMIUM, else from the usual names on the PATH; Debian's package is `chromium`. Where there is none the tests are
- * skipped and say so, unless TRELLIS_REQUIRE (a list, as in 'llvm,browser') has 'browser': then they fail.
+ * skipped and say so, unless TRELLIS_REQUIRE (a list, as in 'llvm,browser') has 'browser': then they fail. With 'browser' in
+ * TRELLIS_WITHOUT they are skipped in any case.
  */
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -19,8 +20,12 @@ const isRunnable = (path: string): boolean => {
   }
 };
 
+const listed = (variable: string): boolean =>
+  (process.env[variable] ?? '').split(',').some((word) => word.trim() === 'browser');
+
 /** The path of a browser, or undefined. */
 export function findChromium(): string | undefined {
+  if (listed('TRELLIS_WITHOUT')) return undefined;
   const told = process.env.TRELLIS_CHROMIUM;
   if (told !== undefined && told !== '') return told;
   const folders = (process.env.PATH ?? '').split(delimiter).filter((folder) => folder !== '');
@@ -29,11 +34,12 @@ export function findChromium(): string | undefined {
 }
 
 /** True where the tests must not be skipped. */
-export const required = (process.env.TRELLIS_REQUIRE ?? '').split(',').some((word) => word.trim() === 'browser');
+export const required = listed('TRELLIS_REQUIRE');
 
 /** What to say where there is no browser. */
-export const missing =
-  'no Chromium was found: install one (Debian: apt-get install chromium), or name one in TRELLIS_CHROMIUM';
+export const missing = listed('TRELLIS_WITHOUT')
+  ? 'TRELLIS_WITHOUT leaves it out'
+  : 'no Chromium was found: install one (Debian: apt-get install chromium), or name one in TRELLIS_CHROMIUM';
 
 export const launch = (executablePath: string): Promise<Browser> =>
   chromium.launch({

@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" />
 /** Tensors in GPU memory: logits in, gradients out, without a round trip through the host. */
 import { RNNTLoss } from 'trellis-jit';
 import { afterEach, describe, expect, test } from 'vitest';
