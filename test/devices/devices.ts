@@ -2,7 +2,7 @@
  * The devices that the numeric suite runs on, and how far each may be from float64.
  *
  * A device that this machine lacks is skipped and says so. TRELLIS_REQUIRE (a list, as in 'llvm,webgpu') names what must be
- * there: without it the suite fails instead.
+ * there: without it the suite fails instead. TRELLIS_WITHOUT (a list as well) leaves devices out though they are there.
  */
 import { type DeviceChoice, type Loss, loadLoss, RNNTLoss, type RNNTLossOptions, TrellisError } from 'trellis-jit';
 import { describe, test } from 'vitest';
@@ -90,8 +90,14 @@ async function missing(device: DeviceChoice): Promise<string | undefined> {
   }
 }
 
-const required = (process.env.TRELLIS_REQUIRE ?? '').split(',').map((name) => name.trim());
-const known = await Promise.all(devices.map(async (tested) => ({ tested, reason: await missing(tested.device) })));
+const listed = (variable: string): string[] => (process.env[variable] ?? '').split(',').map((name) => name.trim());
+const required = listed('TRELLIS_REQUIRE');
+const without = listed('TRELLIS_WITHOUT');
+const known = await Promise.all(
+  devices
+    .filter(({ need }) => !without.includes(need))
+    .map(async (tested) => ({ tested, reason: await missing(tested.device) })),
+);
 
 /** `describe` for each device of this machine. */
 export function onEveryDevice(body: (tested: TestedDevice) => void): void {
