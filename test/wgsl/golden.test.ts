@@ -1,9 +1,10 @@
 /** The golden cases, with and without subgroups, with open sizes and by fours; NaN and infinities in one utterance leave its neighbours alone. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
+import { expect } from 'vitest';
 import { compileToGraph, compileToKernels } from '../../compiler/compile.js';
 import { type Case, loadCases } from '../cases.js';
+import { describe, test } from './lane.js';
 import { type Compiled, compileGpu, openProgram, type Variant, variantName, variants } from './run.js';
 
 const fileOf = (spec: string): string => fileURLToPath(new URL(`../../specs/${spec}.ts`, import.meta.url));

@@ -1,9 +1,10 @@
 /** The primitives in f32 and as Doubles against Math: errors over random samples, and special values. */
-import { describe, expect, test } from 'vitest';
+import { expect } from 'vitest';
 import type { KExpr, KernelProgram } from '../../compiler/kernel/kernel.js';
 import { type PrimitiveName, primitives } from '../../dsl/primitives.js';
 import * as k from '../kernel/helpers.js';
 import { randomFrom } from '../specs.js';
+import { describe, test } from './lane.js';
 import { compileGpu } from './run.js';
 
 type Precision = 'f32' | 'f64';

@@ -1,8 +1,9 @@
 /** Long lattices: gradients must not lose precision with the magnitude of log weights. */
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { expect } from 'vitest';
 import { compileToGraph } from '../../compiler/compile.js';
 import { randomFrom } from '../specs.js';
+import { test } from './lane.js';
 import { compileGpu, openProgram, type Variant } from './run.js';
 
 const [T, U, V] = [1500, 300, 16];

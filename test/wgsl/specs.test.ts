@@ -1,11 +1,12 @@
 /** Every spec, shipped and made for tests, on random ragged batches: WGSL against the spec's own TypeScript in float64. */
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
+import { expect } from 'vitest';
 import { compileToGraph, compileToKernels } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import type { LossDefinition } from '../../dsl/index.js';
 import { evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from '../specs.js';
+import { describe, test } from './lane.js';
 import { type Compiled, compileGpu, openProgram, variantName, variants } from './run.js';
 
 /**

@@ -1,9 +1,10 @@
 /** The printed text: one whole module, and what decides about barriers, names and precedence. */
-import { describe, expect, test } from 'vitest';
+import { expect } from 'vitest';
 import type { KernelProgram, KStmt } from '../../compiler/kernel/kernel.js';
 import { joinDouble, printWgsl, splitDouble } from '../../compiler/wgsl/index.js';
 import * as k from '../kernel/helpers.js';
 import { diagonal, prefixes, softmax } from '../kernel/programs.js';
+import { describe, test } from './lane.js';
 import { compileGpu, variantName, variants } from './run.js';
 
 const { i, v, size } = k;

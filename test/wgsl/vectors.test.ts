@@ -1,9 +1,10 @@
 /** Four neighbours at once: which loops are printed so, how they read, and that they give what single lanes give. */
-import { describe, expect, test } from 'vitest';
+import { expect } from 'vitest';
 import { interpretProgram } from '../../compiler/kernel/interpret.js';
 import type { KExpr, KernelProgram, KStmt } from '../../compiler/kernel/kernel.js';
 import { printWgsl } from '../../compiler/wgsl/index.js';
 import * as k from '../kernel/helpers.js';
+import { describe, test } from './lane.js';
 import { compileGpu, variantName, variants } from './run.js';
 
 const { i, v, size } = k;
