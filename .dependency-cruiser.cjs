@@ -64,11 +64,23 @@ module.exports = {
       to: { path: '(^|/)node_modules/koffi/' },
     },
     {
+      name: 'browser-carries-no-compiler',
+      comment:
+        'A page loads what runs losses: nothing of the compiler, of the CPU or of Node is reached from its entry.',
+      severity: 'error',
+      from: { path: '^runtime/browser/' },
+      to: {
+        path: '^(compiler/(frontend|schedule|llvm)/|runtime/(cli|compiler|reference)/|runtime/cpu/(?!extents)|(node:)?(fs|path|url|crypto|os|module)$)|node_modules/(?!webgpu/)',
+        reachable: true,
+      },
+    },
+    {
       name: 'resolvable',
       comment: 'An import that nothing answers to.',
       severity: 'error',
       from: { pathNot: '^test/.*(mistakes|fixtures)/' },
-      to: { couldNotResolve: true },
+      // The losses of examples/browser are built with its page.
+      to: { couldNotResolve: true, pathNot: '^[.]/(losses|alignment)[.]js$' },
     },
     {
       name: 'no-dev-dependencies-in-the-package',

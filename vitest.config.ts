@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^trellis-jit\/dsl$/, replacement: here('./dsl/index.ts') },
       { find: /^trellis-jit\/compiler$/, replacement: here('./compiler/index.ts') },
+      { find: /^trellis-jit\/browser$/, replacement: here('./runtime/browser/index.ts') },
       { find: /^trellis-jit$/, replacement: here('./runtime/index.ts') },
     ],
   },

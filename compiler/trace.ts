@@ -7,8 +7,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** In the order in which they are made. The last two are LLVM's own: the runtime asks it for them. */
-export const stageNames = ['graph', 'derived', 'kernels', 'llvm', 'llvm-opt', 'asm'] as const;
+/** In the order in which they are made; `wgsl` is made of the kernels, for GPUs. The two before it are LLVM's own: the runtime asks it for them. */
+export const stageNames = ['graph', 'derived', 'kernels', 'llvm', 'llvm-opt', 'asm', 'wgsl'] as const;
 export type StageName = (typeof stageNames)[number];
 
 /** Suffixes that tools go by. */
@@ -19,6 +19,7 @@ const suffixes: Record<StageName, string> = {
   llvm: 'll',
   'llvm-opt': 'll',
   asm: 's',
+  wgsl: 'wgsl',
 };
 
 /** The file of a stage's text, wherever one is written: 'my-loss-1-graph.txt'. Names sort by spec, then by stage. */

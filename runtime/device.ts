@@ -35,6 +35,8 @@ export interface Batch {
    * with valid values, 0 in the padding.
    */
   readonly inputs: Readonly<Record<string, RealArray | Int32Array>>;
+  /** Real inputs that are in GPU memory, which are not among `inputs`. Only devices that have `gpu` get any. */
+  readonly gpuInputs?: Readonly<Record<string, GPUBuffer>>;
   /** By argument name ('actLens'); [B]. */
   readonly lengths: Readonly<Record<string, Int32Array>>;
   /** Every parameter of the spec; int ones are within their range (a negative index has been resolved). */
@@ -49,6 +51,8 @@ export interface Batch {
      * array of its input (in place): then a cell of the input must have been read before it is written, within its sample.
      */
     readonly gradients?: Readonly<Record<string, RealArray>>;
+    /** Gradients to be written to GPU memory, which are not among `gradients`. One may be the very buffer of its input. */
+    readonly gpuGradients?: Readonly<Record<string, GPUBuffer>>;
   };
   /** Upper limit of threads; undefined: all cores. */
   readonly threads: number | undefined;
@@ -81,6 +85,14 @@ export interface DeviceOptions {
   readonly notice: (line: string) => void;
 }
 
+/** What a device that computes on a GPU gives out. */
+export interface GpuAccess {
+  /** The GPUDevice in use: buffers made by it can be inputs and outputs. After a loss it is another one. @throws TrellisError */
+  device(): Promise<GPUDevice>;
+  /** A buffer with usage STORAGE, COPY_SRC and COPY_DST, which is the caller's from then on. @throws TrellisError 'out-of-memory' */
+  allocate(bytes: number, what: string): Promise<GPUBuffer>;
+}
+
 export interface Device {
   readonly name: string;
   /** What real inputs may be, and what gradients are when the caller gives no array. */
@@ -88,6 +100,8 @@ export interface Device {
   /** Reads a spec file. @throws SpecError for a mistake in it. */
   open(file: string, options: DeviceOptions): Promise<DeviceSpec>;
   openSync?(file: string, options: DeviceOptions): DeviceSpec;
+  /** Only of a device that takes and returns GPUBuffers. */
+  readonly gpu?: GpuAccess;
 }
 
 /** How to get a device. Both throw a TrellisError 'device-unavailable' that says what this machine lacks. */
@@ -95,6 +109,8 @@ export interface DeviceFactory {
   load(): Promise<Device>;
   /** Absent where loading cannot be synchronous. */
   loadSync?(): Device;
+  /** What 'auto' takes before anything else, if it gets one. Absent: this device only comes after those, or by name. */
+  loadForAuto?(): Promise<Device | undefined>;
 }
 
 const factories = new Map<string, DeviceFactory>();
@@ -112,14 +128,11 @@ export const deviceNames = (): string[] => ['auto', ...factories.keys()];
 /** @throws InputError for a device there is none of, listing those there are. */
 export function checkDeviceName(name: unknown): asserts name is string {
   if (typeof name === 'string' && deviceNames().includes(name)) return;
-  const problem =
-    name === 'webgpu'
-      ? 'is "webgpu", which this version does not have'
-      : `is ${describe(name)}${typeof name === 'string' ? didYouMean(name, deviceNames()) : ''}`;
+  const problem = `is ${describe(name)}${typeof name === 'string' ? didYouMean(name, deviceNames()) : ''}`;
   throw new InputError({ code: 'option', argument: 'device', problem, value: name, allowed: listOf(deviceNames()) });
 }
 
-/** 'auto' prefers the first of these that this machine can run. */
+/** Without a GPU 'auto' prefers the first of these that this machine can run. */
 const preference = ['cpu', 'reference'] as const;
 let fallbackSaid = false;
 
@@ -142,6 +155,10 @@ export async function loadDevice(name: string, notice: DeviceOptions['notice']):
     loaded.set(name, device);
     return device;
   }
+  for (const factory of factories.values()) {
+    const device = await factory.loadForAuto?.();
+    if (device !== undefined) return device;
+  }
   for (const choice of preference.slice(0, -1)) {
     try {
       return await loadDevice(choice, notice);
@@ -152,7 +169,7 @@ export async function loadDevice(name: string, notice: DeviceOptions['notice']):
   return loadDevice('reference', notice);
 }
 
-/** As `loadDevice`, for `forwardSync`. @throws TrellisError 'not-supported' for a device that has to be loaded asynchronously first. */
+/** As `loadDevice`, for `forwardSync`: 'auto' passes over GPUs, which cannot be waited for. @throws TrellisError 'not-supported' for a device that has to be loaded asynchronously first. */
 export function loadDeviceSync(name: string, notice: DeviceOptions['notice']): Device {
   if (name !== 'auto') {
     const known = loaded.get(name);

@@ -19,6 +19,9 @@ export type ErrorCode =
   | 'infeasible' // no path through the lattice, and the caller asked for an error
   | 'spec' // no such spec, or a file that is not one
   | 'device-unavailable' // this machine lacks what the device needs
+  | 'device-lost' // the GPU went away during the call; the next call opens it anew
+  | 'device-error' // the GPU refused the work
+  | 'out-of-memory' // the device has not enough memory for the call
   | 'not-supported'; // the device cannot do this
 
 export class TrellisError extends Error {

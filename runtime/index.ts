@@ -4,6 +4,7 @@
  * `RNNTLoss` and `rnntLoss` are the RNN-T loss; `loadLoss` runs any spec.
  */
 import './devices.js';
+import './webgpu-names.js';
 
 export { SpecError } from '../compiler/source.js';
 export type { CacheEntry, CacheStats } from './cache.js';
@@ -14,15 +15,24 @@ export {
   type DeviceOptions,
   type DeviceSpec,
   deviceNames,
+  type GpuAccess,
   type Runner,
   registerDevice,
   type ShapeClass,
 } from './device.js';
 export { type ErrorCode, InputError, TrellisError } from './errors.js';
-export { Loss, type LossArgument, type LossResult, loadLoss, type TensorBundle } from './loss.js';
+export { loadLoss } from './load.js';
+export {
+  type Gradient,
+  type GradientData,
+  Loss,
+  type LossArgument,
+  type LossResult,
+  type TensorBundle,
+} from './loss.js';
 export type { CallOptions, CommonOptions, DeviceChoice, Infeasible, LossOptions } from './options.js';
 export { type Reduction, reductionNames } from './reduction.js';
 export { RNNTLoss, type RNNTLossOptions, rnntLoss } from './rnnt-loss.js';
 export type { SpecSignature } from './signature.js';
 export { findSpec, listSpecs, type SpecInfo } from './specs.js';
-export type { NestedNumbers, RealArray, Tensor, TensorLike, TypedArray } from './tensor.js';
+export type { GpuTensor, NestedNumbers, RealArray, Tensor, TensorLike, TypedArray } from './tensor.js';

@@ -1,43 +1,34 @@
 /** One spec on one device, opened once, with the kernels built for it: what a loss object runs on. */
 import { KernelCache } from './cache.js';
-import {
-  type Device,
-  type DeviceOptions,
-  type DeviceSpec,
-  loadDevice,
-  loadDeviceSync,
-  notReady,
-  type Runner,
-  type ShapeClass,
-} from './device.js';
+import type { Device, DeviceSpec, Runner, ShapeClass } from './device.js';
+import { TrellisError } from './errors.js';
 
 export interface OpenSpec {
-  readonly device: Device;
+  readonly device: Pick<Device, 'name' | 'reals' | 'gpu'>;
   readonly spec: DeviceSpec;
 }
 
-/** One line on stderr: for what a user should know but no program has to handle. */
-const toStderr = (line: string): void => {
-  process.stderr.write(`${line}\n`);
-};
+/** Where a spec comes from, and the device that runs it. */
+export interface SpecOpener {
+  open(): Promise<OpenSpec>;
+  /** @throws TrellisError 'not-supported' where it can only be opened asynchronously. */
+  openSync(): OpenSpec;
+  /** True where the caller left the device to us: then forwardSync may take another one than forward. */
+  readonly anyDevice?: boolean;
+}
+
+/** For devices that cannot wait for their results. */
+export const noForwardSync = (device: string): TrellisError =>
+  new TrellisError('not-supported', `the ${device} device has no forwardSync; use await loss.forward(...)`);
 
 export class SpecKernels {
-  readonly file: string;
   readonly cache = new KernelCache();
-  readonly #device: string;
-  readonly #options: DeviceOptions;
   #opening: Promise<OpenSpec> | undefined;
   #opened: OpenSpec | undefined;
+  /** What forwardSync runs on, where that is another device. */
+  #openedSync: OpenSpec | undefined;
 
-  /**
-   * @param file absolute path of the spec
-   * @param device a registered name, or 'auto'
-   */
-  constructor(file: string, device: string, options: { cacheDir: string | false | undefined }) {
-    this.file = file;
-    this.#device = device;
-    this.#options = { cacheDir: options.cacheDir, notice: toStderr };
-  }
+  constructor(private readonly opener: SpecOpener) {}
 
   /** What is open already, or undefined. */
   get opened(): OpenSpec | undefined {
@@ -54,28 +45,29 @@ export class SpecKernels {
   }
 
   async #openNow(): Promise<OpenSpec> {
-    const device = await loadDevice(this.#device, this.#options.notice);
+    const opened = await this.opener.open();
     // forwardSync may have opened it meanwhile.
-    this.#opened ??= { device, spec: await device.open(this.file, this.#options) };
+    this.#opened ??= opened;
     return this.#opened;
   }
 
   /** @throws TrellisError 'not-supported' when the device can only be opened asynchronously. */
   openSync(): OpenSpec {
-    if (this.#opened !== undefined) return this.#opened;
-    const device = loadDeviceSync(this.#device, this.#options.notice);
-    if (device.openSync === undefined) throw notReady(device.name);
-    this.#opened = { device, spec: device.openSync(this.file, this.#options) };
-    return this.#opened;
+    if (this.#opened === undefined) this.#opened = this.opener.openSync();
+    if (this.#opened.spec.prepareSync !== undefined || this.opener.anyDevice !== true) return this.#opened;
+    this.#openedSync ??= this.opener.openSync();
+    return this.#openedSync;
   }
 
   runner({ spec }: OpenSpec, shapeClass: ShapeClass): Promise<Runner> {
     return this.cache.get(shapeClass, () => spec.prepare(shapeClass));
   }
 
-  runnerSync({ device, spec }: OpenSpec, shapeClass: ShapeClass): Runner {
-    return this.cache.getSync(shapeClass, () => {
-      if (spec.prepareSync === undefined) throw notReady(device.name);
+  runnerSync(open: OpenSpec, shapeClass: ShapeClass): Runner {
+    const { device, spec } = open;
+    const own = open === this.#openedSync ? { ...shapeClass, key: `${shapeClass.key} on ${device.name}` } : shapeClass;
+    return this.cache.getSync(own, () => {
+      if (spec.prepareSync === undefined) throw noForwardSync(device.name);
       return spec.prepareSync(shapeClass);
     });
   }

@@ -5,23 +5,13 @@
 import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
 import { describe, didYouMean, InputError, listOf, TrellisError, throwIfAborted } from './errors.js';
-import { type OpenSpec, SpecKernels } from './kernels.js';
-import {
-  type CallOptions,
-  checkCall,
-  checkOptionNames,
-  checkParamsObject,
-  checkSettings,
-  commonNames,
-  type LossOptions,
-  type Settings,
-} from './options.js';
+import { noForwardSync, type OpenSpec, type SpecKernels } from './kernels.js';
+import { type CallOptions, checkCall, type Settings } from './options.js';
 import { chooseOutputs } from './outputs.js';
 import { checkParamNames, type ParamValues, resolveParams } from './params.js';
 import { reduceCosts, reductionFactors } from './reduction.js';
 import type { SpecSignature } from './signature.js';
-import { findSpec } from './specs.js';
-import type { RealArray, Tensor, TensorLike } from './tensor.js';
+import type { GpuTensor, RealArray, Tensor, TensorLike } from './tensor.js';
 import { checkLengths, checkShapes, convertInputs } from './validate.js';
 
 /** All tensors of a call by name. A length left out means that every utterance fills its padded size. */
@@ -30,15 +20,22 @@ export type TensorBundle = Readonly<Record<string, TensorLike>>;
 /** What a call may be given: tensors in the spec's order (inputs, then lengths) or a bundle of them; then call options. */
 export type LossArgument = TensorLike | TensorBundle | CallOptions | undefined;
 
-export interface LossResult {
+/** Where gradients are: in arrays, or in GPU memory. */
+export type GradientData = RealArray | GPUBuffer;
+
+/** A gradient in arrays or in GPU memory. */
+export type Gradient<Data extends GradientData> = Data extends GPUBuffer ? GpuTensor : Tensor<RealArray>;
+
+/** `LossResult` has gradients in arrays; `LossResult<GPUBuffer>` is that of a call whose input or `grads` is a GPUBuffer. */
+export interface LossResult<Data extends GradientData = RealArray> {
   /** Shape [], or the costs themselves for reduction 'none'. */
   readonly loss: Tensor<Float64Array>;
   /** [B], before reduction. +Infinity for a sample without a path (0 with infeasible: 'zero'). */
   readonly costs: Tensor<Float64Array>;
   /** The gradient of `loss` with respect to the one input that has a gradient; null for score only, or where several inputs have one. */
-  readonly grads: Tensor<RealArray> | null;
+  readonly grads: Gradient<Data> | null;
   /** The gradients by input name, in the inputs' padded shapes; empty for score only. */
-  readonly gradients: Readonly<Record<string, Tensor<RealArray>>>;
+  readonly gradients: Readonly<Record<string, Gradient<Data>>>;
   readonly device: string;
   /** Time the device ran, without compiling and checking. */
   readonly milliseconds: number;
@@ -54,10 +51,13 @@ interface Step {
 
 interface Plan {
   readonly steps: readonly Step[];
+  /** GPUBuffers to be made before the first step: bytes, by input name; then they are put into `gpuGradients`. */
+  readonly wanted: Readonly<Record<string, number>>;
+  readonly gpuGradients: Record<string, GPUBuffer>;
   readonly signal: AbortSignal | undefined;
   /** After each step; throws for what the caller wanted as an error. */
   check(step: Step): void;
-  result(milliseconds: number): LossResult;
+  result<Data extends GradientData>(milliseconds: number): LossResult<Data>;
 }
 
 export class Loss {
@@ -65,23 +65,16 @@ export class Loss {
   readonly #settings: Settings;
   readonly #params: ParamValues;
 
-  /** Made by `loadLoss`, and by `RNNTLoss`. */
+  /** Made by `loadLoss`, by `RNNTLoss`, and in browsers by `createLoss`. */
   protected constructor(kernels: SpecKernels, settings: Settings, params: ParamValues) {
     this.#kernels = kernels;
     this.#settings = settings;
     this.#params = params;
   }
 
-  /**
-   * Loads a spec.
-   * @throws InputError for an unknown spec or option, SpecError for a mistake in the spec, TrellisError when the device is not available
-   */
-  static async load(spec: string | URL, options?: LossOptions): Promise<Loss> {
-    const checked = checkOptionNames('options', options, [...commonNames, 'params']);
-    const settings = checkSettings(checked);
-    const params = checkParamsObject(checked.params);
-    const loss = new Loss(new SpecKernels(findSpec(spec), settings.device, settings), settings, params);
-    return loss.ready();
+  /** @internal A loss over kernels, wherever they come from. */
+  static over(kernels: SpecKernels, settings: Settings, params: ParamValues): Loss {
+    return new Loss(kernels, settings, params);
   }
 
   /**
@@ -108,26 +101,48 @@ export class Loss {
   }
 
   /**
+   * The GPUDevice this loss runs on. Buffers made by it can be inputs and `grads`, without a round trip through the host. After a
+   * loss of the device it is another one.
+   * @throws TrellisError 'not-supported' where the loss runs on no GPU
+   */
+  async gpuDevice(): Promise<GPUDevice> {
+    const { device } = await this.#kernels.open();
+    if (device.gpu !== undefined) return device.gpu.device();
+    throw new TrellisError('not-supported', `the ${device.name} device has no GPUDevice; take device: 'webgpu'`);
+  }
+
+  /**
    * Costs, loss and gradients of a batch; never blocks the event loop. Tensors must not be changed before it settles.
    * @param args the spec's inputs in order, then its lengths, or one object with all of them by name; then perhaps `CallOptions`
    * @returns the loss with its gradients; two runs on one device agree in every bit
    * @throws InputError for arguments that cannot be used, before any kernel runs; signal.reason when aborted; SpecError, TrellisError
    */
-  async forward(...args: LossArgument[]): Promise<LossResult> {
+  async forward<Data extends GradientData = RealArray>(...args: LossArgument[]): Promise<LossResult<Data>> {
     const open = await this.#kernels.open();
     this.#checkSpec(open);
     const plan = this.#plan(open, args);
     let milliseconds = 0;
-    for (const step of plan.steps) {
-      const runner = await this.#kernels.runner(open, step.shapeClass);
-      throwIfAborted(plan.signal);
-      const start = performance.now();
-      await runner.run(step.batch);
-      milliseconds += performance.now() - start;
-      throwIfAborted(plan.signal);
-      plan.check(step);
+    const made: GPUBuffer[] = [];
+    try {
+      for (const [name, bytes] of Object.entries(plan.wanted)) {
+        const buffer = await open.device.gpu!.allocate(bytes, `the gradient of ${name}`);
+        made.push(buffer);
+        plan.gpuGradients[name] = buffer;
+      }
+      for (const step of plan.steps) {
+        const runner = await this.#kernels.runner(open, step.shapeClass);
+        throwIfAborted(plan.signal);
+        const start = performance.now();
+        await runner.run(step.batch);
+        milliseconds += performance.now() - start;
+        throwIfAborted(plan.signal);
+        plan.check(step);
+      }
+    } catch (error) {
+      for (const buffer of made) buffer.destroy();
+      throw error;
     }
-    return plan.result(milliseconds);
+    return plan.result<Data>(milliseconds);
   }
 
   /**
@@ -142,10 +157,7 @@ export class Loss {
     for (const step of plan.steps) {
       const runner = this.#kernels.runnerSync(open, step.shapeClass);
       if (runner.runSync === undefined) {
-        throw new TrellisError(
-          'not-supported',
-          `the ${open.device.name} device has no forwardSync; use await loss.forward(...)`,
-        );
+        throw noForwardSync(open.device.name);
       }
       const start = performance.now();
       runner.runSync(step.batch);
@@ -181,8 +193,12 @@ export class Loss {
     const { B, sizes } = shapes;
     const lengths = checkLengths(signature, tensors, shapes);
     const params = resolveParams(signature, { ...this.#params, ...call.params }, sizes);
-    const inputs = convertInputs(signature, shapes, lengths, params, device.reals);
-    const { gradients, borrowed } = chooseOutputs(signature, shapes, call.grads, device.reals);
+    const inputs = convertInputs(signature, shapes, lengths, params, device.reals, device.gpu !== undefined);
+    const { gradients, gpuGradients, wanted, borrowed } = chooseOutputs(signature, shapes, call.grads, device);
+    const inGpuMemory: Record<string, GPUBuffer> = { ...gpuGradients };
+    const gpuInputs = Object.fromEntries(
+      Object.entries(shapes.raw).flatMap(([name, { buffer }]) => (buffer === undefined ? [] : [[name, buffer]])),
+    );
     const target = targetLengths(signature);
     const targets = target === undefined ? undefined : lengths[target];
     const costs = new Float64Array(B);
@@ -191,6 +207,7 @@ export class Loss {
       sizes,
       shapes: Object.fromEntries(Object.entries(shapes.raw).map(([name, { shape }]) => [name, shape])),
       inputs,
+      gpuInputs,
       lengths,
       params,
       gradScale: reductionFactors(reduction, B, targets),
@@ -204,22 +221,25 @@ export class Loss {
     this.checkValues(scored.batch);
     const full: Step | undefined = gradients && {
       shapeClass: shapeClassOf(signature, sizes, true),
-      batch: { ...shared, out: { loss: costs, gradients } },
+      batch: { ...shared, out: { loss: costs, gradients, gpuGradients: inGpuMemory } },
     };
     // Who wants an error for an impossible sample gets it before their array is written to, at the price of scoring first.
     const steps = full === undefined ? [scored] : infeasible === 'error' && borrowed ? [scored, full] : [full];
     return {
       steps,
+      wanted,
+      gpuGradients: inGpuMemory,
       signal: call.signal,
       check: () => {
         if (infeasible === 'error') refuseInfeasible(signature, costs, lengths);
       },
-      result: (milliseconds) => {
+      result: <Data extends GradientData>(milliseconds: number) => {
         if (infeasible === 'zero') for (let b = 0; b < B; b++) if (costs[b] === Number.POSITIVE_INFINITY) costs[b] = 0;
         const costTensor = { data: costs, shape: [B] };
-        const tensorsOut = Object.entries(gradients ?? {}).map(
-          ([name, data]) => [name, { data, shape: [...(shared.shapes[name] ?? [])] }] as const,
-        );
+        const tensorsOut = Object.entries({ ...gradients, ...inGpuMemory }).map(([name, data]) => {
+          const tensor = { data, shape: [...(shared.shapes[name] ?? [])] };
+          return [name, tensor as unknown as Gradient<Data>] as const;
+        });
         const [only, ...others] = tensorsOut;
         return {
           loss:
@@ -237,13 +257,6 @@ export class Loss {
     };
   }
 }
-
-/**
- * Loads a loss from a spec: a shipped one by name, or anybody's by path.
- * @throws InputError for an unknown spec or option, SpecError for a mistake in the spec, TrellisError when the device is not available
- */
-export const loadLoss = (specNameOrPath: string | URL, options?: LossOptions): Promise<Loss> =>
-  Loss.load(specNameOrPath, options);
 
 /** The length argument that counts targets: that of the first int input with an axis that varies between utterances. */
 function targetLengths(signature: SpecSignature): string | undefined {

@@ -3,6 +3,7 @@ import { checkDeviceName } from './device.js';
 import { describe, didYouMean, InputError, listOf } from './errors.js';
 import type { ParamValues } from './params.js';
 import { checkReduction, type Reduction } from './reduction.js';
+import { isGpuBuffer } from './tensor.js';
 
 export type DeviceChoice = 'auto' | 'cpu' | 'webgpu' | 'reference';
 
@@ -14,7 +15,10 @@ const infeasibleNames = ['inf', 'zero', 'error'] as const;
 
 /** Options that every loss takes. */
 export interface CommonOptions {
-  /** Default 'auto': the CPU where libLLVM is found, else the reference, saying so in one line on stderr. */
+  /**
+   * Default 'auto': a GPU if there is a real one, else the CPU where libLLVM is found, else the reference, saying so in one line
+   * on stderr. 'webgpu' takes any adapter, also one that computes on the CPU.
+   */
   readonly device?: DeviceChoice;
   /** Default 'mean'. */
   readonly reduction?: Reduction;
@@ -34,9 +38,10 @@ export interface LossOptions extends CommonOptions {
 export interface CallOptions {
   /**
    * true (default): gradients in new arrays. false: score only. A Float32Array: where to write the gradient, as many elements as the input
-   * has. 'in-place': over the input itself.
+   * has. 'in-place': over the input itself. A GPUBuffer: where to write it on the webgpu device. For an input in GPU memory, true makes a
+   * GPUBuffer, which the caller destroys.
    */
-  readonly grads?: boolean | Float32Array | 'in-place';
+  readonly grads?: boolean | Float32Array | GPUBuffer | 'in-place';
   /** Aborting rejects with the signal's reason; the loss stays usable. What an output array then holds is not specified. */
   readonly signal?: AbortSignal;
   /** Parameters for this call only. */
@@ -124,8 +129,8 @@ export function checkParamsObject(params: unknown): ParamValues {
 export function checkCall(options: unknown, names: readonly string[] = callNames): CallOptions {
   const { grads = true, signal, params } = checkOptionNames('call options', options, names);
   const isArray = Object.prototype.toString.call(grads) === '[object Float32Array]';
-  if (typeof grads !== 'boolean' && grads !== 'in-place' && !isArray) {
-    throw refuse('grads', grads, "true, false, a Float32Array to write to, or 'in-place'");
+  if (typeof grads !== 'boolean' && grads !== 'in-place' && !isArray && !isGpuBuffer(grads)) {
+    throw refuse('grads', grads, "true, false, a Float32Array or GPUBuffer to write to, or 'in-place'");
   }
   if (
     signal !== undefined &&
@@ -134,7 +139,7 @@ export function checkCall(options: unknown, names: readonly string[] = callNames
     throw refuse('signal', signal, 'an AbortSignal');
   }
   return {
-    grads: grads as boolean | Float32Array | 'in-place',
+    grads: grads as NonNullable<CallOptions['grads']>,
     params: checkParamsObject(params),
     ...(signal === undefined ? {} : { signal: signal as AbortSignal }),
   };

@@ -1,13 +1,18 @@
-/** Where gradients go: new arrays, an array of the caller's, or the inputs themselves. */
+/** Where gradients go: new arrays, an array or GPUBuffer of the caller's, or the inputs themselves. */
+import type { Device } from './device.js';
 import { InputError, listOf } from './errors.js';
 import type { CallOptions } from './options.js';
 import type { SpecSignature } from './signature.js';
-import { checkTyped, elementsOf, type RealArray } from './tensor.js';
+import { checkTyped, elementsOf, isGpuBuffer, type RealArray } from './tensor.js';
 import type { Shapes } from './validate.js';
 
 export interface Outputs {
   /** By input name; undefined for score only. */
   readonly gradients: Readonly<Record<string, RealArray>> | undefined;
+  /** Those that go to GPU memory. */
+  readonly gpuGradients: Readonly<Record<string, GPUBuffer>>;
+  /** Those for which a GPUBuffer is to be made: bytes, by input name. */
+  readonly wanted: Readonly<Record<string, number>>;
   /** True when the caller's own memory is written to. */
   readonly borrowed: boolean;
 }
@@ -24,28 +29,49 @@ export function chooseOutputs(
   signature: SpecSignature,
   shapes: Shapes,
   grads: CallOptions['grads'],
-  reals: 'f32' | 'f64',
+  { name: device, reals, gpu }: Pick<Device, 'name' | 'reals' | 'gpu'>,
 ): Outputs {
-  if (grads === false) return { gradients: undefined, borrowed: false };
+  const none = { gpuGradients: {}, wanted: {} };
+  if (grads === false) return { ...none, gradients: undefined, borrowed: false };
   const names = signature.gradients;
+  const bufferOf = (name: string): GPUBuffer | undefined => shapes.raw[name]?.buffer;
+  const onHost = names.filter((name) => bufferOf(name) === undefined);
+  const onGpu = names.filter((name) => bufferOf(name) !== undefined);
   if (grads === 'in-place') {
-    const own = names.map((name) => [name, inPlace(name, shapes)] as const);
-    return { gradients: Object.fromEntries(own), borrowed: true };
+    return {
+      ...none,
+      gradients: Object.fromEntries(onHost.map((name) => [name, inPlace(name, shapes)])),
+      gpuGradients: Object.fromEntries(onGpu.map((name) => [name, bufferOf(name) as GPUBuffer])),
+      borrowed: true,
+    };
   }
+  const elements = (name: string): number => elementsOf(shapes.raw[name]?.shape ?? []);
   if (grads === undefined || grads === true) {
-    const fresh = names.map((name) => {
-      const elements = elementsOf(shapes.raw[name]?.shape ?? []);
-      return [name, reals === 'f32' ? new Float32Array(elements) : new Float64Array(elements)] as const;
+    const fresh = onHost.map((name) => {
+      return [name, reals === 'f32' ? new Float32Array(elements(name)) : new Float64Array(elements(name))] as const;
     });
-    return { gradients: Object.fromEntries(fresh), borrowed: false };
+    const wanted = Object.fromEntries(onGpu.map((name) => [name, elements(name) * 4]));
+    return { ...none, gradients: Object.fromEntries(fresh), wanted, borrowed: false };
+  }
+  if (isGpuBuffer(grads) && gpu === undefined) {
+    const problem = `is a GPUBuffer, which the ${device} device cannot write to`;
+    throw refuse(problem, grads, "true, false, a Float32Array, or 'in-place'; or device: 'webgpu'");
   }
   const [name, ...others] = names;
   if (name === undefined || others.length > 0) {
-    const problem = `is one array, but ${signature.name} has ${names.length} gradients${names.length > 0 ? ` (${listOf(names, 'and')})` : ''}`;
+    const problem = `is one ${isGpuBuffer(grads) ? 'GPUBuffer' : 'array'}, but ${signature.name} has ${names.length} gradients${names.length > 0 ? ` (${listOf(names, 'and')})` : ''}`;
     throw refuse(problem, grads, "true, false or 'in-place'");
   }
+  if (isGpuBuffer(grads)) {
+    const bytes = elements(name) * 4;
+    if (grads.size < bytes) {
+      const problem = `is a GPUBuffer of ${grads.size} bytes where the gradient of ${name} has ${bytes}`;
+      throw refuse(problem, grads.size, `at least ${bytes} bytes`, 'shape');
+    }
+    return { ...none, gradients: {}, gpuGradients: { [name]: grads }, borrowed: true };
+  }
   checkArray(grads, name, shapes);
-  return { gradients: { [name]: grads }, borrowed: true };
+  return { ...none, gradients: { [name]: grads }, borrowed: true };
 }
 
 function inPlace(name: string, shapes: Shapes): Float32Array {

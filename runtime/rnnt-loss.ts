@@ -1,8 +1,8 @@
 /** The RNN-T loss under the names and defaults that ESPnet's users know. */
 import type { Batch } from './device.js';
 import { describe, InputError } from './errors.js';
-import { SpecKernels } from './kernels.js';
-import { Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
+import type { SpecKernels } from './kernels.js';
+import { type GradientData, Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
 import {
   type CallOptions,
   type CommonOptions,
@@ -11,8 +11,9 @@ import {
   checkSettings,
   commonNames,
 } from './options.js';
+import { kernelsOfFile } from './spec-file.js';
 import { findSpec } from './specs.js';
-import type { TensorLike } from './tensor.js';
+import type { RealArray, TensorLike } from './tensor.js';
 
 export interface RNNTLossOptions extends CommonOptions {
   /** Index of the blank; a negative one counts from the end, so -1 is the last. Default 0. */
@@ -64,7 +65,7 @@ export class RNNTLoss extends Loss {
     const checked = checkOptionNames('options', options, [...rnntNames, ...commonNames]);
     const { normalized, params } = checkRnntOptions(checked, -1);
     const settings = checkSettings(checked);
-    super(kernels ?? new SpecKernels(specOf(normalized), settings.device, settings), settings, params);
+    super(kernels ?? kernelsOfFile(specOf(normalized), settings.device, settings), settings, params);
     this.#normalized = normalized;
   }
 
@@ -76,17 +77,20 @@ export class RNNTLoss extends Loss {
    * @param labelLens [B], labels of each sample, 0..U
    * @throws InputError before any kernel runs; signal.reason when aborted; TrellisError when the device is not available
    */
-  override forward(
+  override forward<Data extends GradientData = RealArray>(
     acts: TensorLike,
     labels: TensorLike,
     actLens: TensorLike,
     labelLens: TensorLike,
     call?: CallOptions,
-  ): Promise<LossResult>;
+  ): Promise<LossResult<Data>>;
   /** The same with all tensors in one object. */
-  override forward(tensors: TensorBundle, call?: CallOptions): Promise<LossResult>;
-  override forward(...args: LossArgument[]): Promise<LossResult> {
-    return super.forward(...args);
+  override forward<Data extends GradientData = RealArray>(
+    tensors: TensorBundle,
+    call?: CallOptions,
+  ): Promise<LossResult<Data>>;
+  override forward<Data extends GradientData = RealArray>(...args: LossArgument[]): Promise<LossResult<Data>> {
+    return super.forward<Data>(...args);
   }
 
   /** As `forward`, but returns when the result is there. @throws also TrellisError 'not-supported' on devices that cannot wait */
@@ -108,7 +112,8 @@ export class RNNTLoss extends Loss {
    */
   protected override checkValues({ B, inputs, shapes, lengths }: Batch): void {
     if (!this.#normalized) return;
-    const acts = inputs.acts ?? new Float32Array(0);
+    const { acts } = inputs;
+    if (acts === undefined) return; // in GPU memory
     const [, T = 0, rows = 0, V = 0] = shapes.acts ?? [];
     for (let b = 0; b < B; b++) {
       if (lengths.actLens?.[b] === 0) continue;
@@ -160,7 +165,7 @@ export async function rnntLoss(
   }
   const settings = checkSettings(rest);
   const key = JSON.stringify([normalized, settings.device, settings.cacheDir ?? null]);
-  const kernels = sharedKernels.get(key) ?? new SpecKernels(specOf(normalized), settings.device, settings);
+  const kernels = sharedKernels.get(key) ?? kernelsOfFile(specOf(normalized), settings.device, settings);
   sharedKernels.set(key, kernels);
   const call = {
     ...(grads === undefined ? {} : { grads }),

@@ -23,18 +23,31 @@ export interface Tensor<Data extends TypedArray = TypedArray> {
   readonly shape: readonly number[];
 }
 
+/** Dense float32 in GPU memory, for real inputs on the webgpu device; the buffer is of its GPUDevice (`loss.gpuDevice()`). */
+export interface GpuTensor {
+  readonly data: GPUBuffer;
+  readonly shape: readonly number[];
+}
+
 export type NestedNumbers = readonly (number | bigint | NestedNumbers)[] | RealArray | IntArray;
 
 /** What every tensor argument accepts: `{ data, shape }`, nested ordinary arrays, or (for one axis) a typed array. */
 export type TensorLike =
   | { readonly data: TypedArray | readonly (number | bigint)[]; readonly shape: readonly number[] }
+  | GpuTensor
   | NestedNumbers;
 
 /** A tensor whose structure has been checked, but not yet its element type or its values. */
 export interface RawTensor {
   readonly data: TypedArray | readonly unknown[];
   readonly shape: readonly number[];
+  /** Where the data is in GPU memory; `data` is then empty. */
+  readonly buffer?: GPUBuffer;
 }
+
+/** By what it has rather than by class: Node has no global GPUBuffer. */
+export const isGpuBuffer = (value: unknown): value is GPUBuffer =>
+  typeof value === 'object' && value !== null && 'mapState' in value && 'usage' in value && 'destroy' in value;
 
 const intClasses = [
   'Int8Array',
@@ -126,6 +139,17 @@ function readDataAndShape(argument: string, value: { data: unknown; shape: unkno
       });
     }
   });
+  if (isGpuBuffer(data)) {
+    const bytes = elementsOf(extents as number[]) * 4;
+    if (data.size >= bytes) return { data: [], shape: extents as number[], buffer: data };
+    throw new InputError({
+      code: 'shape',
+      argument: `${argument}.data`,
+      problem: `is a GPUBuffer of ${data.size} bytes where shape ${printShape(extents as number[])} of float32 has ${bytes}`,
+      value: data.size,
+      allowed: `at least ${bytes} bytes`,
+    });
+  }
   if (isView(data)) checkTyped(argument, data);
   else if (!Array.isArray(data)) {
     throw new InputError({
@@ -228,6 +252,16 @@ function flatten(argument: string, value: readonly unknown[]): RawTensor {
  */
 export function toReals(argument: string, raw: RawTensor, element: 'f32' | 'f64'): RealArray {
   const { data, shape } = raw;
+  if (raw.buffer !== undefined) {
+    throw new InputError({
+      code: 'dtype',
+      argument,
+      problem: 'is a GPUBuffer, which only the webgpu device can read',
+      value: raw.buffer,
+      allowed:
+        "Float32Array, Float64Array (converted) or nested arrays of numbers; or device: 'webgpu' and await loss.forward(...)",
+    });
+  }
   if (isView(data)) {
     const name = classOf(data);
     if (name === 'Float32Array' || (name === 'Float64Array' && element === 'f64')) return data as RealArray;
@@ -262,6 +296,15 @@ export function toReals(argument: string, raw: RawTensor, element: 'f32' | 'f64'
 
 /** @throws InputError when the tensor's element type can hold no integers: floating-point typed arrays. */
 export function checkIntElements(argument: string, raw: RawTensor): void {
+  if (raw.buffer !== undefined) {
+    throw new InputError({
+      code: 'dtype',
+      argument,
+      problem: 'is a GPUBuffer, and integers have to be checked',
+      value: raw.buffer,
+      allowed: 'Int32Array, BigInt64Array, another integer typed array, or an ordinary array of integers',
+    });
+  }
   if (!isView(raw.data)) return;
   const name = classOf(raw.data);
   if (intClasses.includes(name)) return;

@@ -267,6 +267,7 @@ export function ownSizes(
  * Element types and values of the inputs, once shapes, lengths and parameters are known. Int inputs are copied, and
  * only what lies within an utterance is looked at: padding becomes 0, whatever it was.
  * @param reals 'f64': Float64Array inputs are kept as they are
+ * @param gpu true: real inputs may be in GPU memory; those are left out of the result
  * @throws InputError
  */
 export function convertInputs(
@@ -275,10 +276,12 @@ export function convertInputs(
   lengths: Batch['lengths'],
   params: Readonly<Record<string, number>>,
   reals: 'f32' | 'f64',
+  gpu: boolean,
 ): Record<string, Batch['inputs'][string]> {
   const inputs: Record<string, Batch['inputs'][string]> = {};
   for (const input of signature.inputs) {
     const raw = shapes.raw[input.name] as RawTensor;
+    if (gpu && raw.buffer !== undefined) continue;
     inputs[input.name] =
       input.element === 'f32'
         ? toReals(input.name, raw, reals)

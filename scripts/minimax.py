@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Computes the polynomial coefficients in compiler/llvm/coefficients.ts and prints that file.
+"""Computes the polynomial coefficients in compiler/kernel/coefficients.ts and prints that file.
 
-    pip install mpmath && python3 scripts/minimax.py > compiler/llvm/coefficients.ts && npx biome format --write compiler/llvm
+    pip install mpmath && python3 scripts/minimax.py > compiler/kernel/coefficients.ts && npx biome format --write compiler/kernel
 
 Method: the Remez exchange algorithm in 50-digit arithmetic. For a function f and a weight w it finds the polynomial P of
 a given degree that minimises max |w (f - P)| over an interval, starting from Chebyshev nodes and moving the nodes to the

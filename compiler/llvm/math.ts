@@ -10,7 +10,7 @@
  */
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import { Arithmetic, formats, type Precision } from './arithmetic.js';
-import { atanhTail, atanhWide, expTail, ln2, logTail } from './coefficients.js';
+import { atanhTail, atanhWide, expTail, ln2, logTail } from '../kernel/coefficients.js';
 import { mangled, vectorOf } from './types.js';
 import { FunctionWriter, type ModuleParts } from './writer.js';
 

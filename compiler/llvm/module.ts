@@ -4,7 +4,7 @@
 
 import type { KExpr, Kernel, KernelProgram, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { operandsOf } from './analysis.js';
+import { operandsOf } from '../kernel/analysis.js';
 import { emitExpr } from './expr.js';
 import { emitBlock } from './statements.js';
 import { commentText, identifier, type LlvmTarget } from './types.js';

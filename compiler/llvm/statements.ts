@@ -4,7 +4,7 @@
 
 import type { KIf, KLoop, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { isVarying, varyingReductions } from './analysis.js';
+import { isVarying, varyingReductions } from '../kernel/analysis.js';
 import { emitExpr } from './expr.js';
 import { emitLanes } from './lanes.js';
 import { emitStore } from './memory.js';

@@ -19,6 +19,8 @@ export { NoOrder } from './hyperplane.js';
 export interface ScheduleOptions {
   /** Values of the sizes that are the same for the whole batch (V): compiled in. */
   readonly sizes: Readonly<Record<string, number>>;
+  /** Sizes of that kind that are not known yet: kernels then serve any, and read the launch scalar '<name>_max'. */
+  readonly openSizes?: readonly string[];
   /** Type of lattice values: float64 on the CPU. */
   readonly lattice: 'f32' | 'f64';
   /** Whether gradients are wanted; without them only what the loss needs is computed. */
@@ -33,11 +35,12 @@ export interface ScheduleOptions {
  */
 export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram {
   const ragged = new Set(graph.lengths.map((length) => length.size));
+  const open = (options.openSizes ?? []).filter((name) => !ragged.has(name));
   for (const name of sizesOf(graph))
-    if (!ragged.has(name) && options.sizes[name] === undefined)
+    if (!ragged.has(name) && options.sizes[name] === undefined && !open.includes(name))
       throw new CompilerBug('schedule', `size ${name} has no value`);
   // A size that varies between utterances is never compiled in, whatever its value in one batch.
-  const sizes = Object.fromEntries(Object.entries(options.sizes).filter(([name]) => !ragged.has(name)));
+  const sizes = Object.fromEntries(Object.entries(options.sizes).filter(([name]) => !ragged.has(name) && !open.includes(name)));
   const equations = findEquations(graph, { ...options, sizes });
   const { stored, loss, gradients, posteriors, ranges, builder } = equations;
   const phases = findPhases(stored, equations.graph, ranges, builder);
@@ -106,7 +109,7 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       }),
     ),
   ];
-  const padded = [...ragged].sort().map((name): ScalarDecl => ({ name: `${name}_max`, type: 'index', role: 'size' }));
+  const padded = [...ragged, ...open].sort().map((name): ScalarDecl => ({ name: `${name}_max`, type: 'index', role: 'size' }));
   const scalars: ScalarDecl[] = [
     { name: 'B', type: 'index', role: 'size' },
     ...padded,

@@ -332,7 +332,8 @@ export function outputKernel(
   const zero = writer.constant(k.index(0));
   const extents = equation.domain.map((extent) => lower.size(extent));
   const padded = equation.domain.map((extent) => lower.padded(extent));
-  const ragged = equation.domain.map((extent) => Object.keys(extent.terms).length > 0);
+  const varying = new Set(context.graph.lengths.map(({ size }) => size));
+  const ragged = equation.domain.map((extent) => Object.keys(extent.terms).some((name) => varying.has(name)));
   const address = (at: readonly Value[]): Value => {
     let sum = writer.index(Affine.atom('b'));
     for (const [axis, column] of at.entries())

@@ -88,7 +88,11 @@ export class Lowering {
   private sizeAtom(name: string): void {
     if (this.writer.hasAtom(name)) return;
     const length = this.context.graph.lengths.find((candidate) => candidate.size === name);
-    if (!length) throw new CompilerBug('schedule', `size ${name} has neither a value nor a length argument`);
+    if (!length) {
+      // Left open: the same for the whole batch, and told at launch.
+      this.writer.atom(name, this.writer.constant(k.scalar(`${name}_max`, 'index')), [Affine.zero]);
+      return;
+    }
     const batch = this.writer.index(Affine.atom('b'));
     const value = this.writer.combine((at) => k.load(length.argument, 'i32', at), [batch], name);
     this.writer.bind(value);

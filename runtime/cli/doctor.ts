@@ -27,7 +27,10 @@ export function addDoctor(trellis: Command): void {
 Exit code: 0 when all that is there works, also where libLLVM is missing (the reference device then does the work,
 slowly); 1 when something that is there is broken.
 
+The GPU is optional. One that computes on the CPU (software) is used by --device webgpu, and never by auto.
+
 Environment:
+  VK_DRIVER_FILES     the Vulkan driver to use where there are several (Linux)
   TRELLIS_LIBLLVM     a libLLVM file, or the folder it lies in, to use instead of searching
   TRELLIS_CACHE_DIR   the folder for compiled kernels
 
@@ -37,8 +40,9 @@ Examples:
     )
     .action(async (options: { json?: boolean }) => {
       const findings = await withProgress('looking', examine);
-      const cpu = findings.find((finding) => finding.what === 'kernels');
-      const device = cpu?.state === 'ok' ? 'cpu' : 'reference';
+      const has = (what: string): Finding | undefined =>
+        findings.find((finding) => finding.what === what && finding.state === 'ok');
+      const device = has('GPU')?.details.real === true ? 'webgpu' : has('kernels') ? 'cpu' : 'reference';
       const broken = findings.filter((finding) => finding.state === 'broken');
       if (options.json) {
         const rows = findings.map(({ details, ...rest }) => ({ ...rest, ...details }));
@@ -73,7 +77,7 @@ async function examine(): Promise<Finding[]> {
   const findings = [node(), await machine()];
   const library = await libllvm();
   findings.push(...library.findings);
-  findings.push(await kernels(library.usable), await frontEnd(), await cache());
+  findings.push(await kernels(library.usable), await frontEnd(), await gpu(), await cache());
   return findings;
 }
 
@@ -159,6 +163,64 @@ async function kernels(usable: boolean): Promise<Finding> {
   } catch (error) {
     return { what, state: 'broken', text: (error as Error).message, notes: [], details: {} };
   }
+}
+
+/** Limits that decide what fits, in words. */
+const tellingLimits: readonly [name: string, what: string, inBytes: boolean][] = [
+  ['maxStorageBufferBindingSize', 'tensors of up to', true],
+  ['maxComputeInvocationsPerWorkgroup', 'invocations in a workgroup:', false],
+  ['maxComputeWorkgroupStorageSize', 'shared memory:', true],
+  ['maxStorageBuffersPerShaderStage', 'buffers of a kernel:', false],
+];
+
+/** The adapters that WebGPU shows, and whether the one that would be taken gives a device. */
+async function gpu(): Promise<Finding> {
+  const what = 'GPU';
+  const { adapterName, installHint, listAdapters } = await import('../gpu/adapter.js');
+  let adapters: Awaited<ReturnType<typeof listAdapters>>;
+  try {
+    adapters = await listAdapters();
+  } catch (error) {
+    const text = `WebGPU cannot be used: ${(error as Error).message}`;
+    return { what, state: 'missing', text, notes: [], details: { adapters: [], real: false } };
+  }
+  const [first] = adapters;
+  if (first === undefined) {
+    const details = { adapters: [], real: false, install: installHint() };
+    return { what, state: 'missing', text: 'no adapter was found (optional)', notes: [installHint()], details };
+  }
+  const notes = adapters.flatMap((adapter) => {
+    const limits = tellingLimits.flatMap(([name, words, inBytes]) => {
+      const value = adapter.limits[name];
+      return value === undefined ? [] : [`${words} ${inBytes ? formatBytes(value) : value}`];
+    });
+    const [smallest, largest] = adapter.subgroupSizes;
+    const features = ['subgroups', 'timestamp-query', 'shader-f16'].filter((name) => adapter.features.includes(name));
+    return [
+      `${adapterName(adapter)}: ${adapter.software ? 'software, computes on the CPU' : 'a real GPU'}`,
+      `  ${limits.join(', ')}`,
+      `  features: ${features.join(', ') || 'none of those used'}${largest > 0 ? `; subgroups of ${smallest === largest ? largest : `${smallest} to ${largest}`}` : ''}`,
+    ];
+  });
+  if (first.software) notes.push(`for a real GPU: ${installHint()}`);
+  const details = { adapters, real: !first.software };
+  try {
+    const { openGpuDevice } = await import('../gpu/device.js');
+    const start = performance.now();
+    const device = await openGpuDevice();
+    const milliseconds = performance.now() - start;
+    (await device.gpuDevice()).destroy();
+    const text = `${adapterName(first)}${first.software ? ', software' : ''}; opened in ${formatMilliseconds(milliseconds)}`;
+    return { what, state: 'ok', text, notes, details: { ...details, milliseconds } };
+  } catch (error) {
+    return { what, state: 'broken', text: `${adapterName(first)}: ${(error as Error).message}`, notes, details };
+  }
+}
+
+/** '128 MiB', '16 KiB'. */
+function formatBytes(bytes: number): string {
+  if (bytes >= 2 ** 30) return `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  return bytes >= 2 ** 20 ? `${Math.round(bytes / 2 ** 20)} MiB` : `${Math.round(bytes / 2 ** 10)} KiB`;
 }
 
 async function frontEnd(): Promise<Finding> {

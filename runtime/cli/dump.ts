@@ -42,11 +42,13 @@ Stages, in order:
   llvm       LLVM IR text with explicit vectors; a stand-alone module that opt and llc accept
   llvm-opt   the same after LLVM's optimiser
   asm        assembly
+  wgsl       the kernels for GPUs: one WGSL module each, without subgroup operations
 
 Examples:
   $ trellis dump rnnt
   $ trellis dump rnnt --stage kernels --shape 8,200,51,1024
   $ trellis dump ./my-loss.ts --stage llvm --target avx2 > my-loss.ll
+  $ trellis dump rnnt --stage wgsl --shape 8,200,51,1024
   $ trellis dump rnnt --out trellis-dump`,
     )
     .action(runDump);

@@ -49,7 +49,7 @@ export function addLoss(trellis: Command): void {
     .option('--blank <index>', 'short for --param blank=<index>')
     .option('--fastemit-lambda <number>', 'short for --param fastemitLambda=<number>')
     .option('--clamp <number>', 'short for --param clamp=<number>')
-    .option('--device <name>', 'where to compute: cpu, reference, or auto, the fastest that works here', 'auto')
+    .option('--device <name>', 'where to compute: webgpu, cpu, reference, or auto: a real GPU, else the CPU', 'auto')
     .option('--reduction <name>', `how costs become one loss: ${reductionNames.join(', ')}`, 'mean')
     .option('--infeasible <what>', 'an utterance without any path: its cost is inf or zero, or it is an error', 'inf')
     .option('--threads <n>', 'threads on the CPU (default: one for each core)')
@@ -68,6 +68,7 @@ Examples:
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --act-lens t.npy --label-lens u.npy
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --fastemit-lambda 0.01 --grads grads.npy
   $ trellis loss ./my-loss.ts --input acts=a.npy --input labels=l.npy --param blank=3 --device reference
+  $ trellis loss rnnt --acts acts.npy --labels labels.npy --device webgpu
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --reduction sum --json | jq .loss`,
     )
     .action(runLoss);

@@ -7,6 +7,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../package.js';
+import { addBuild } from './build.js';
 import { addCheck } from './check.js';
 import { addDoctor } from './doctor.js';
 import { addDump } from './dump.js';
@@ -42,6 +43,7 @@ Examples:
   addNew(trellis);
   addCheck(trellis);
   addDump(trellis);
+  addBuild(trellis);
   addDoctor(trellis);
   addList(trellis);
   // Copied to every command: throw instead of ending the process.

@@ -52,7 +52,7 @@ export class StageTexts {
     private readonly choices: StageChoices,
   ) {}
 
-  /** The text of a stage. Stages after `llvm` need libLLVM, and so does `llvm` for this machine. */
+  /** The text of a stage. `llvm-opt` and `asm` need libLLVM, and so does `llvm` for this machine. */
   async print(stage: StageName): Promise<string> {
     const { printGraph, printProgram } = await import('../../compiler/index.js');
     switch (stage) {
@@ -68,6 +68,14 @@ export class StageTexts {
         return (await this.optimise()).optimisedIr ?? '';
       case 'asm':
         return (await this.optimise()).assembly ?? '';
+      case 'wgsl': {
+        const { packBuffers } = await import('../gpu/packing.js');
+        const { printLaunches, printSized } = await import('../gpu/sized.js');
+        const lengths = this.source.graph.lengths.map(({ argument }) => argument);
+        // What every WebGPU adapter can run.
+        const target = { subgroups: false, workgroupSize: 256, maxWorkgroupStorage: 16384 };
+        return printLaunches(printSized(packBuffers(await this.kernels(), lengths), target));
+      }
     }
   }
 

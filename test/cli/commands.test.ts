@@ -6,6 +6,7 @@ import { readNpy } from '../../runtime/cli/npy.js';
 import { loadCase } from '../cases.js';
 import { llvmMissing, testLlvm } from '../lanes.js';
 import { callTrellis, example, root, spawnTrellis, temporaryFolder, writeNumpy } from './helpers.js';
+import { missing as gpuMissing } from '../gpu/gpu.js';
 
 const folder = temporaryFolder();
 const env = { TRELLIS_CACHE_DIR: join(folder, 'cache') };
@@ -284,7 +285,7 @@ describe('trellis dump', () => {
         .map((name) => join(out, name))
         .sort(),
     ).toEqual([...files].sort());
-    expect(files).toHaveLength(5);
+    expect(files).toHaveLength(6);
     for (const path of files) expect(readFileSync(path, 'utf8').length).toBeGreaterThan(100);
   });
 });
@@ -292,10 +293,13 @@ describe('trellis dump', () => {
 describe('trellis doctor', () => {
   test('tells of every part, and which device auto takes', async () => {
     const { code, stdout, stderr } = await spawnTrellis(['doctor'], { env });
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    for (const what of ['Node', 'machine', 'koffi', 'libLLVM', 'kernels', 'front end', 'cache'])
+    // Dawn has words of its own for some drivers.
+    const ours = stderr.split('\n').filter((line) => line.startsWith('error') || line.startsWith('trellis'));
+    expect({ code, ours }).toEqual({ code: 0, ours: [] });
+    for (const what of ['Node', 'machine', 'koffi', 'libLLVM', 'kernels', 'front end', 'GPU', 'cache'])
       expect(stdout).toContain(what);
-    expect(stdout.trim().split('\n').at(-1)).toBe(`device auto will use: ${hasLlvm ? 'cpu' : 'reference'}`);
+    const auto = stdout.includes(': a real GPU') ? 'webgpu' : hasLlvm ? 'cpu' : 'reference';
+    expect(stdout.trim().split('\n').at(-1)).toBe(`device auto will use: ${auto}`);
   });
 
   test('without libLLVM: still exit code 0, and the line to type', async () => {
@@ -309,9 +313,49 @@ describe('trellis doctor', () => {
       state: 'missing',
       install: expect.any(String),
     });
+    const gpu = report.findings.find(({ what }) => what === 'GPU');
+    if (gpu?.state === 'ok') {
+      const [adapter] = gpu.adapters as {
+        description: string;
+        software: boolean;
+        limits: object;
+        features: string[];
+      }[];
+      expect(gpu.real).toBe(!adapter?.software);
+      expect(adapter).toMatchObject({ limits: { maxStorageBufferBindingSize: expect.any(Number) } });
+    } else expect(gpu?.text).toMatch(/no adapter|WebGPU/);
     expect(report.findings.find(({ what }) => what === 'cache')).toMatchObject({
       folder: env.TRELLIS_CACHE_DIR,
       writable: true,
     });
+  });
+});
+
+describe('--device webgpu', () => {
+  test('computes, or says what to install', async () => {
+    const words = ['loss', 'rnnt', '--acts', example('published-big/acts.npy')];
+    words.push('--labels', example('published-big/labels.npy'), '--device', 'webgpu', '--json');
+    const { code, stdout, stderr } = await spawnTrellis(words, { env });
+    if (gpuMissing === undefined) {
+      const { device, costs } = JSON.parse(stdout) as { device: string; costs: number[] };
+      expect(code).toBe(0);
+      expect(device).toBe('webgpu');
+      expect(Math.abs(costs[0]! / 4.280652889616656 - 1)).toBeLessThan(2e-5);
+    } else {
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/error: .*(adapter|webgpu)/);
+    }
+  });
+
+  test('without any driver: one line that says what to install', async () => {
+    const words = ['loss', 'rnnt', '--acts', example('published-big/acts.npy')];
+    words.push('--labels', example('published-big/labels.npy'), '--device', 'webgpu');
+    const { code, stdout, stderr } = await spawnTrellis(words, {
+      env: { ...env, VK_DRIVER_FILES: join(folder, 'none.json'), VK_ICD_FILENAMES: join(folder, 'none.json') },
+    });
+    if (process.platform !== 'linux') return expect(code).toBe(gpuMissing === undefined ? 0 : 1);
+    expect(stdout).toBe('');
+    expect(stderr).toMatch(/error: no GPU adapter was found; install .*mesa-vulkan-drivers/);
+    return expect(code).toBe(1);
   });
 });

@@ -16,6 +16,7 @@ test('files are named after the spec, with the suffix that tools expect', () => 
     'rnnt-4-llvm.ll',
     'rnnt-5-llvm-opt.ll',
     'rnnt-6-asm.s',
+    'rnnt-7-wgsl.wgsl',
   ]);
 });
 

@@ -2,7 +2,7 @@
  * The devices that the numeric suite runs on, and how far each may be from float64.
  *
  * A device that this machine lacks is skipped and says so. TRELLIS_REQUIRE (a list, as in 'llvm,webgpu') names what must be
- * there: without it the suite fails instead.
+ * there: without it the suite fails instead. TRELLIS_WITHOUT (a list as well) leaves devices out though they are there.
  */
 import { type DeviceChoice, type Loss, loadLoss, RNNTLoss, type RNNTLossOptions, TrellisError } from 'trellis-jit';
 import { describe, test } from 'vitest';
@@ -19,6 +19,10 @@ export interface Limits {
   readonly differences: { readonly step: number; readonly error: number };
   /** Sizes that random batches go up to. */
   readonly sizes: { readonly T: number; readonly U: number; readonly V: readonly number[]; readonly runs: number };
+  /** As `grad`, of an utterance with logits of 50 and more. Default: the same. */
+  readonly gradOfLarge?: number;
+  /** True: logits beyond 5e29 are infinite. Default false: all of float32 is finite. */
+  readonly narrow?: boolean;
   /** Relative error of a gradient element in a lattice of 1800 steps. Undefined: the device is too slow to be asked. */
   readonly relativeGrad?: number;
 }
@@ -52,9 +56,27 @@ const float32Rows: Limits = {
   relativeGrad: 1e-5,
 };
 
+/**
+ * As the cpu device, with sums of pairs of float32 for the lattice and with the GPU's own exp and log, for which WGSL asks no more than
+ * 3 + 2 |x| units in the last place. Where logits reach hundreds a row's logZ is rounded to one such unit, 3e-5 at 500, and posteriors are
+ * off by as much for each row on a path.
+ *
+ * Random batches are few here: on the software rasteriser that this runs on without a GPU, every shape of kernel takes a second to build. Relative errors are not asked for: an element below 2^-126 is flushed to 0, and
+ * so are those that are products with one.
+ */
+const gpu: Limits = {
+  cost: 2e-5,
+  grad: 1e-5,
+  gradOfLarge: 3e-4,
+  narrow: true,
+  differences: { step: 2 ** -7, error: 2e-4 },
+  sizes: { T: 20, U: 12, V: [2, 3, 17, 127], runs: 6 },
+};
+
 const devices: readonly TestedDevice[] = [
   { device: 'reference', need: 'reference', limits: float64 },
   { device: 'cpu', need: 'llvm', limits: float32Rows },
+  { device: 'webgpu', need: 'webgpu', limits: gpu },
 ];
 
 /** Why this machine cannot run the device; undefined if it can. Anything but its absence is an error. */
@@ -68,8 +90,14 @@ async function missing(device: DeviceChoice): Promise<string | undefined> {
   }
 }
 
-const required = (process.env.TRELLIS_REQUIRE ?? '').split(',').map((name) => name.trim());
-const known = await Promise.all(devices.map(async (tested) => ({ tested, reason: await missing(tested.device) })));
+const listed = (variable: string): string[] => (process.env[variable] ?? '').split(',').map((name) => name.trim());
+const required = listed('TRELLIS_REQUIRE');
+const without = listed('TRELLIS_WITHOUT');
+const known = await Promise.all(
+  devices
+    .filter(({ need }) => !without.includes(need))
+    .map(async (tested) => ({ tested, reason: await missing(tested.device) })),
+);
 
 /** `describe` for each device of this machine. */
 export function onEveryDevice(body: (tested: TestedDevice) => void): void {

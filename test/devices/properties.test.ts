@@ -8,8 +8,8 @@ import {
   type Batch,
   expectAnswers,
   expectSameBits,
+  kindsFor,
   type LogitKind,
-  logitKinds,
   ownGradient,
   pack,
   type Recipe,
@@ -19,8 +19,6 @@ import {
   type Tensors,
 } from './batches.js';
 import { lossOf, onEveryDevice, type TestedDevice } from './devices.js';
-
-const kinds = Object.keys(logitKinds) as LogitKind[];
 
 interface Bounds {
   readonly T: number;
@@ -60,6 +58,7 @@ async function run(
 onEveryDevice((tested) => {
   const { limits } = tested;
   const { runs } = limits.sizes;
+  const kinds = kindsFor(limits);
 
   describe.each(specNames)('%s', (spec) => {
     test('small lattices: the list of all paths', async () => {

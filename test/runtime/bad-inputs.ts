@@ -47,7 +47,7 @@ function detached(): Float32Array {
 
 const tensorForms = '{ data, shape } with a typed array, or nested arrays of numbers';
 const intForms = 'Int32Array, BigInt64Array, another integer typed array, or an ordinary array of integers';
-const deviceList = 'auto, cpu or reference';
+const deviceList = 'auto, cpu, webgpu or reference';
 
 export const badInputs: readonly BadInput[] = [
   // Not tensors.
@@ -459,11 +459,11 @@ export const badInputs: readonly BadInput[] = [
     cli: true,
   },
   {
-    name: 'a device of another version',
-    options: { device: 'webgpu' },
+    name: 'a device by half its name',
+    options: { device: 'webgp' },
     code: 'option',
     argument: 'device',
-    message: `device is "webgpu", which this version does not have; allowed: ${deviceList}`,
+    message: `device is "webgp" (did you mean "webgpu"?); allowed: ${deviceList}`,
     cli: true,
   },
   {
@@ -523,7 +523,7 @@ export const badInputs: readonly BadInput[] = [
     call: { grads: new Float64Array(120) },
     code: 'option',
     argument: 'grads',
-    message: "grads is Float64Array(120); allowed: true, false, a Float32Array to write to, or 'in-place'",
+    message: "grads is Float64Array(120); allowed: true, false, a Float32Array or GPUBuffer to write to, or 'in-place'",
   },
   {
     name: 'an output array that is detached',

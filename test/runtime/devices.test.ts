@@ -2,6 +2,7 @@
 import {
   type Batch,
   type Device,
+  type DeviceFactory,
   type DeviceSpec,
   RNNTLoss,
   type Runner,
@@ -42,6 +43,14 @@ function fakeCpu(run: (batch: Batch) => void = () => {}, prepare: () => Promise<
   const device: Device = { name: 'cpu', reals: 'f32', open: async () => spec };
   registerDevice('cpu', { load: async () => device });
   return fake;
+}
+
+/** A device under the name 'cpu' that need not be waited for. */
+function cpuSync(): DeviceFactory {
+  const runner: Runner = { source: 'disk', run: async () => {}, runSync: () => {} };
+  const spec: DeviceSpec = { signature, prepare: async () => runner, prepareSync: () => runner };
+  const device: Device = { name: 'cpu', reals: 'f32', open: async () => spec, openSync: () => spec };
+  return { load: async () => device, loadSync: () => device };
 }
 
 const forward = (loss: RNNTLoss, tensors: Partial<ReturnType<typeof goodCall>> = {}, call = {}) => {
@@ -185,6 +194,33 @@ describe('choosing a device', () => {
     const error = await forward(new RNNTLoss({ device: 'cpu' })).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(TrellisError);
     expect(error).toMatchObject({ code: 'device-unavailable', message: 'no libLLVM here' });
+  });
+
+  test("'auto' takes a GPU that says it may be taken first; forwardSync passes it over", async () => {
+    const gpu: Device = {
+      name: 'webgpu',
+      reals: 'f32',
+      open: async () => ({ signature, prepare: async () => ({ source: 'compiled', run: async () => {} }) }),
+    };
+    let offered: Device | undefined = gpu;
+    registerDevice('webgpu', { load: async () => gpu, loadForAuto: async () => offered });
+    registerDevice('cpu', cpuSync());
+    const loss = await new RNNTLoss().ready();
+    expect((await forward(loss)).device).toBe('webgpu');
+    const { acts, labels, actLens, labelLens } = goodCall();
+    expect(loss.forwardSync(acts, labels, actLens, labelLens).device).toBe('cpu');
+    expect(loss.forwardSync(acts, labels, actLens, labelLens).device).toBe('cpu');
+    expect((await forward(loss)).device).toBe('webgpu');
+    expect(loss.cache.entries.map(({ shapeClass, hits }) => [shapeClass, hits])).toEqual([
+      ['V=5 gradients', 1],
+      ['V=5 gradients on cpu', 1],
+    ]);
+    // By name it has to be what was asked for.
+    const named = await new RNNTLoss({ device: 'webgpu' }).ready();
+    expect(() => named.forwardSync(acts, labels, actLens, labelLens)).toThrow('the webgpu device has no forwardSync');
+    // What only computes on the CPU is not offered.
+    offered = undefined;
+    expect((await forward(new RNNTLoss())).device).toBe('cpu');
   });
 
   test("a failure that is no absence is not hidden by 'auto'", async () => {
