@@ -8,10 +8,10 @@
 import os from 'node:os';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
-import { RNNTLoss } from '../runtime/index.js';
 import { FloorProbe } from '../runtime/cpu/floor.js';
 import { LlvmJit } from '../runtime/cpu/jit.js';
 import { alignedArray } from '../runtime/cpu/memory.js';
+import { RNNTLoss } from '../runtime/index.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -8,7 +8,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { adapterName, type AdapterSummary, chooseAdapter, summarize } from '../../runtime/gpu/adapter.js';
+import { type AdapterSummary, adapterName, chooseAdapter, summarize } from '../../runtime/gpu/adapter.js';
 import { openGpuDevice } from '../../runtime/gpu/device.js';
 import type { KernelTime } from '../../runtime/gpu/session.js';
 import { registerDevice } from '../../runtime/index.js';

@@ -9,8 +9,8 @@
  * NaN in gives NaN out, and infinities behave as in the limits.
  */
 import type { PrimitiveName } from '../../dsl/primitives.js';
-import { Arithmetic, formats, type Precision } from './arithmetic.js';
 import { atanhTail, atanhWide, expTail, ln2, logTail } from '../kernel/coefficients.js';
+import { Arithmetic, formats, type Precision } from './arithmetic.js';
 import { mangled, vectorOf } from './types.js';
 import { FunctionWriter, type ModuleParts } from './writer.js';
 

@@ -2,9 +2,9 @@
  * Putting a module together: one function per kernel, the helper functions that they use, declarations, attributes.
  */
 
+import { operandsOf } from '../kernel/analysis.js';
 import type { KExpr, Kernel, KernelProgram, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { operandsOf } from '../kernel/analysis.js';
 import { emitExpr } from './expr.js';
 import { emitBlock } from './statements.js';
 import { commentText, identifier, type LlvmTarget } from './types.js';

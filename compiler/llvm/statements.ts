@@ -2,9 +2,9 @@
  * Statements, and the loops that run in order (`serial`, `steps`), alone or inside the lanes of a vector.
  */
 
+import { isVarying, varyingReductions } from '../kernel/analysis.js';
 import type { KIf, KLoop, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { isVarying, varyingReductions } from '../kernel/analysis.js';
 import { emitExpr } from './expr.js';
 import { emitLanes } from './lanes.js';
 import { emitStore } from './memory.js';

@@ -40,7 +40,9 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     if (!ragged.has(name) && options.sizes[name] === undefined && !open.includes(name))
       throw new CompilerBug('schedule', `size ${name} has no value`);
   // A size that varies between utterances is never compiled in, whatever its value in one batch.
-  const sizes = Object.fromEntries(Object.entries(options.sizes).filter(([name]) => !ragged.has(name) && !open.includes(name)));
+  const sizes = Object.fromEntries(
+    Object.entries(options.sizes).filter(([name]) => !ragged.has(name) && !open.includes(name)),
+  );
   const equations = findEquations(graph, { ...options, sizes });
   const { stored, loss, gradients, posteriors, ranges, builder } = equations;
   const phases = findPhases(stored, equations.graph, ranges, builder);
@@ -109,7 +111,9 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       }),
     ),
   ];
-  const padded = [...ragged, ...open].sort().map((name): ScalarDecl => ({ name: `${name}_max`, type: 'index', role: 'size' }));
+  const padded = [...ragged, ...open]
+    .sort()
+    .map((name): ScalarDecl => ({ name: `${name}_max`, type: 'index', role: 'size' }));
   const scalars: ScalarDecl[] = [
     { name: 'B', type: 'index', role: 'size' },
     ...padded,

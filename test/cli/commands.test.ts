@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { readNpy } from '../../runtime/cli/npy.js';
 import { loadCase } from '../cases.js';
+import { missing as gpuMissing } from '../gpu/gpu.js';
 import { llvmMissing, testLlvm } from '../lanes.js';
 import { callTrellis, example, root, spawnTrellis, temporaryFolder, writeNumpy } from './helpers.js';
-import { missing as gpuMissing } from '../gpu/gpu.js';
 
 const folder = temporaryFolder();
 const env = { TRELLIS_CACHE_DIR: join(folder, 'cache') };

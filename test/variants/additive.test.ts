@@ -5,8 +5,8 @@ import { promisify } from 'node:util';
 import { loadLoss } from 'trellis-jit';
 import { describe, expect, test } from 'vitest';
 import { testLlvm } from '../lanes.js';
-import { gradientsOf, type Sample, sampleOf, specOf, batchOf } from './samples.js';
 import { randomFrom } from '../specs.js';
+import { batchOf, gradientsOf, type Sample, sampleOf, specOf } from './samples.js';
 
 describe('additive', () => {
   testLlvm('at (8, 400, 100, 4096), whose logits would be 5.3 GB, takes less than 600 MB', async () => {

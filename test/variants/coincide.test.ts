@@ -1,7 +1,7 @@
 /** Where two losses must be the same they are: values and gradients in float64, on random lattices of every degenerate kind. */
 import { describe, expect, test } from 'vitest';
 import { logSoftmax, logSum } from './enumerate.js';
-import { gradientsOf, row, type Sample, type Shapes, sampleOf, type Spec, specOf, type Tensor } from './samples.js';
+import { gradientsOf, row, type Sample, type Shapes, type Spec, sampleOf, specOf, type Tensor } from './samples.js';
 
 const seeds = Array.from({ length: 100 }, (_, seed) => seed + 1);
 const onNodes: Shapes = { real: { acts: ['T', 'U+1', 'V'] } };

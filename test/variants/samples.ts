@@ -1,8 +1,8 @@
 /** Random utterances for the variants, some of every degenerate kind, and what runs them. */
 import { fileURLToPath } from 'node:url';
 import { compileToGraph } from '../../compiler/compile.js';
-import { readSpec } from '../../compiler/frontend/index.js';
 import { deriveGraph } from '../../compiler/derive/derive.js';
+import { readSpec } from '../../compiler/frontend/index.js';
 import { evaluateGraph } from '../../compiler/graph/evaluate.js';
 import type { Graph } from '../../compiler/graph/graph.js';
 import { evalSize } from '../../compiler/graph/size.js';
