@@ -1,7 +1,8 @@
 /** Checks of devices, through the same calls that users make: against float64, at the edges, and against themselves. */
 import { evalSize } from '../../compiler/graph/size.js';
 import '../devices.js';
-import { Loss, type LossResult } from '../loss.js';
+import { loadLoss } from '../load.js';
+import type { Loss, LossResult } from '../loss.js';
 import type { DeviceChoice } from '../options.js';
 import { type DrawnBatch, drawVarying, sizeNames, slice, utteranceOf } from './draw.js';
 import { closeness } from './float64.js';
@@ -33,7 +34,7 @@ export class DeviceUnderTest {
 }
 
 function load(name: string, subject: Subject, cacheDir: string | false | undefined, threads?: number): Promise<Loss> {
-  return Loss.load(subject.file, {
+  return loadLoss(subject.file, {
     device: name as DeviceChoice,
     reduction: 'none',
     params: subject.given,
