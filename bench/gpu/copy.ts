@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" />
 /** How fast the device copies its own memory: the yardstick for kernels that only move data. */
 
 /** Bytes per second, read and written ones together: the best of some rounds of copying a buffer of `bytes` bytes. */

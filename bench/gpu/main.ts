@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" />
 /**
  * The webgpu device on a machine with a GPU: numbers against golden cases and float64, then the time of each kernel by time stamps.
  *

@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" />
 /** One shape of call with its tensors in GPU memory: the time of the call, and of each kernel. */
 import { compileToGraph, compileToKernels } from '../../compiler/compile.js';
 import { bytesOf, product, shapeOf } from '../../runtime/gpu/call.js';

@@ -285,7 +285,7 @@ describe('trellis dump', () => {
         .map((name) => join(out, name))
         .sort(),
     ).toEqual([...files].sort());
-    expect(files).toHaveLength(6);
+    expect(files).toHaveLength(7);
     for (const path of files) expect(readFileSync(path, 'utf8').length).toBeGreaterThan(100);
   });
 });

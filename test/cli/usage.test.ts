@@ -76,7 +76,7 @@ describe('the words', () => {
     [
       'a stage that is none',
       ['dump', 'rnnt', '--stage', 'soup'],
-      /--stage soup: no such stage; there are graph, kernels, llvm/,
+      /--stage soup: no such stage; there are graph, derived, kernels, llvm/,
     ],
     ['a target that is none', ['dump', 'rnnt', '--target', 'mmx'], /'mmx' is invalid[\s\S]*avx512/],
     [

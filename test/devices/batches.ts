@@ -178,7 +178,7 @@ function conditioning({ T, U, V, acts, normalized }: Problem, logP: number): { c
 export function expectAnswers(
   result: LossResult,
   problems: readonly Problem[],
-  limits: Pick<Limits, 'cost' | 'grad' | 'gradOfLarge'>,
+  limits: Pick<Limits, 'cost' | 'grad'>,
   solve: (problem: Problem) => Answer = dynamicProgram,
 ): Errors {
   const errors: Errors = { cost: 0, grad: 0 };
@@ -206,9 +206,7 @@ export function expectAnswers(
       return;
     }
     // Where float64 leaves a posterior open it is still one: the two of a node and its softmax are at most 1 each.
-    const large = Array.from(problem.acts).some((logit) => Number.isFinite(logit) && Math.abs(logit) >= 50);
-    const limit = (large ? limits.gradOfLarge : undefined) ?? limits.grad;
-    const decided = limit + open.grad < 0.01;
+    const decided = limits.grad + open.grad < 0.01;
     let worst = 0;
     let at = 0;
     for (let i = 0; i < grads.length; i++) {
@@ -220,7 +218,7 @@ export function expectAnswers(
       if (Number.isNaN(error)) break;
     }
     const what = `gradient of ${where} at ${at}: ${grads[at]} for ${expected.grads[at]}`;
-    expect(worst, what).toBeLessThanOrEqual(decided ? limit + open.grad : 2);
+    expect(worst, what).toBeLessThanOrEqual(decided ? limits.grad + open.grad : 2);
     if (decided) errors.grad = Math.max(errors.grad, worst);
   });
   return errors;

@@ -17,8 +17,7 @@ const stored: Record<string, { cost: number; grad: number }> = { 'rnnt-huge-logi
 
 function limitsOf({ limits }: TestedDevice, name: string): { cost: number; grad: number } {
   const { cost = 0, grad = 0 } = stored[name] ?? {};
-  const own = (name === 'rnnt-huge-logits' ? limits.gradOfLarge : undefined) ?? limits.grad;
-  return { cost: Math.max(limits.cost, cost), grad: Math.max(own, grad) };
+  return { cost: Math.max(limits.cost, cost), grad: Math.max(limits.grad, grad) };
 }
 
 onEveryDevice((tested) => {
