@@ -21,6 +21,8 @@ export interface Sample {
 
 /** Shapes of real inputs, and further int inputs, for the sizes of an utterance. */
 export interface Shapes {
+  /** Where only some classes are labels: how many classes there are, and of those the first `labels`. */
+  readonly classes?: { readonly V: number; readonly labels: number; readonly blank: number };
   readonly real: Readonly<Record<string, readonly string[]>>;
   readonly ints?: (sizes: Sample['sizes'], random: () => number) => Readonly<Record<string, readonly number[]>>;
   readonly params?: (random: () => number, sizes: Sample['sizes']) => Readonly<Record<string, number>>;
@@ -31,9 +33,11 @@ const shapeOf = (dims: readonly string[], sizes: Sample['sizes']): number[] =>
 
 /**
  * The utterance of a seed. One in five has one frame, one in five no label, one in five more labels than frames, one in five logits
- * that are log 0. Reals are float32 numbers. Every symbol but the last, and then the last, is the blank.
+ * that are log 0. Reals are float32 numbers. The blank is the first class and the last by turns.
  */
-export function sampleOf(shapes: Shapes, seed: number, V = 5): Sample {
+export function sampleOf(shapes: Shapes, seed: number, plainV = 5): Sample {
+  const { classes } = shapes;
+  const V = classes?.V ?? plainV;
   const random = randomFrom(seed);
   const whole = (low: number, high: number): number => low + Math.floor(random() * (high - low + 1));
   const kind = seed % 5;
@@ -41,8 +45,10 @@ export function sampleOf(shapes: Shapes, seed: number, V = 5): Sample {
   const U = kind === 1 ? 0 : kind === 2 ? whole(T, 3) : whole(0, 3);
   const windowed = Object.values(shapes.real).some((dims) => dims.includes('S'));
   const sizes = { T, U, V, ...(windowed ? { S: whole(1, U + 1) } : {}) };
-  const blank = seed % 2 === 0 ? 0 : V - 1;
-  const labels = Int32Array.from({ length: U }, () => (blank + whole(1, V - 1)) % V);
+  const blank = classes?.blank ?? (seed % 2 === 0 ? 0 : V - 1);
+  const labels = Int32Array.from({ length: U }, () =>
+    classes ? whole(0, classes.labels - 1) : (blank + whole(1, V - 1)) % V,
+  );
   if (U > 1 && seed % 3 === 0) labels[1] = labels[0] as number;
   const inputs: Record<string, Tensor> = { labels: { data: labels, shape: [U] } };
   for (const [name, dims] of Object.entries(shapes.real)) {

@@ -204,6 +204,62 @@ export const variants: Readonly<Record<string, Variant>> = {
     },
   },
 
+  // The defaults of its durations: 2 and 4.
+  multiblank: {
+    ...onNodes,
+    classes: { V: 6, labels: 3, blank: 5 },
+    params: (random) => ({ sigma: random() < 0.5 ? 0 : 0.05 }),
+    loss: (sample) => {
+      const { T, U, blank, labels } = numbers(sample);
+      const rows = row(sample, 'acts');
+      const sigma = sample.params.sigma as number;
+      const durations = [1, 2, 4];
+      return lossByPaths({
+        start: [0, 0],
+        from: ([t, u]) => {
+          const [frame, out] = [t as number, u as number];
+          const logp = logSoftmax(rows(frame, out));
+          const steps = durations.flatMap((d, n): Step[] => {
+            const logWeight = (logp[blank - n] as number) - sigma;
+            if (frame + d < T) return [{ to: [frame + d, out], logWeight }];
+            return frame + d === T && out === U ? [{ to: 'end', logWeight }] : [];
+          });
+          const label = { to: [frame, out + 1], logWeight: (logp[labels[out] as number] as number) - sigma };
+          return out < U ? [...steps, label] : steps;
+        },
+      });
+    },
+  },
+
+  // The defaults of its durations: 0 to 4, whose logits come after those of 4 tokens.
+  tdt: {
+    ...onNodes,
+    classes: { V: 9, labels: 3, blank: 3 },
+    params: (random) => ({ sigma: random() < 0.5 ? 0 : 0.05 }),
+    loss: (sample) => {
+      const { T, U, blank, labels } = numbers(sample);
+      const rows = row(sample, 'acts');
+      const sigma = sample.params.sigma as number;
+      return lossByPaths({
+        start: [0, 0],
+        from: ([t, u]) => {
+          const [frame, out] = [t as number, u as number];
+          const logits = rows(frame, out);
+          const [token, lasts] = [logSoftmax(logits.slice(0, 4)), logSoftmax(logits.slice(4))];
+          return lasts.flatMap((duration, d): Step[] => {
+            const steps: Step[] = [];
+            const stay = (token[blank] as number) - sigma + duration;
+            if (d > 0 && frame + d < T) steps.push({ to: [frame + d, out], logWeight: stay });
+            if (d > 0 && frame + d === T && out === U) steps.push({ to: 'end', logWeight: stay });
+            const emit = (token[labels[out] as number] as number) - sigma + duration;
+            if (out < U && frame + d < T) steps.push({ to: [frame + d, out + 1], logWeight: emit });
+            return steps;
+          });
+        },
+      });
+    },
+  },
+
   ctc: {
     real: { acts: ['T', 'V'] },
     // All V^T words: merge repeats, drop blanks, and keep those that leave the labels.
