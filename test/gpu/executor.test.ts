@@ -186,7 +186,7 @@ describe.skipIf(missing !== undefined)("buffers of the caller's", () => {
     const small = executor.run({ ...call, buffers: { ...call.buffers, acts, grad_acts: make(64) } });
     await expect(small).rejects.toMatchObject({
       name: 'InputError',
-      argument: 'grad_acts',
+      argument: 'grads',
       message: expect.stringContaining('320 bytes'),
     });
     const useless = executor.run({ ...call, buffers: { ...call.buffers, acts: make(320, usage.uniform) } });

@@ -8,7 +8,8 @@ import { describe, test } from './lane.js';
 import { type Compiled, compileGpu, openProgram, type Variant, variantName, variants } from './run.js';
 
 const fileOf = (spec: string): string => fileURLToPath(new URL(`../../specs/${spec}.ts`, import.meta.url));
-const cases = loadCases().filter(({ spec }) => existsSync(fileOf(spec)));
+/** Not tdt: its gradient reads more fields than a GPU binds one by one. The device packs them, and test/devices has its case. */
+const cases = loadCases().filter(({ spec }) => existsSync(fileOf(spec)) && spec !== 'tdt');
 
 async function run(compiled: Compiled, one: Case, acts = one.acts) {
   const [B, T, U1, V] = one.shape;
