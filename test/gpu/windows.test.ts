@@ -11,7 +11,14 @@ import { GpuExecutor } from '../../runtime/gpu/executor.js';
 import { GpuHost, type KernelTime } from '../../runtime/gpu/session.js';
 import { invocations } from '../../runtime/gpu/sized.js';
 import { canHaveWindow, touchedBy } from '../../runtime/gpu/windows.js';
-import { evaluateBatch, largestDifference, launchArguments, randomBatch, specName } from '../specs.js';
+import {
+  evaluateAsWritten,
+  evaluateBatch,
+  largestDifference,
+  launchArguments,
+  randomBatch,
+  specName,
+} from '../specs.js';
 import { missing } from './gpu.js';
 
 const target = { subgroups: false, workgroupSize: 64, maxWorkgroupStorage: 16_384 };
@@ -53,7 +60,7 @@ describe.skipIf(missing !== undefined)('in windows', () => {
         continue;
       }
       if (times.length > program.phases.flat().length * batch.B) cutSpecs++;
-      const expected = evaluateBatch(graph, batch, (utterance) => definition.evaluate(utterance));
+      const expected = evaluateBatch(graph, batch, (utterance) => evaluateAsWritten(definition, graph, utterance));
       expect(largestDifference(buffers.loss!, expected.loss), `seed ${seed}`).toBeLessThan(1e-5);
       for (const name of Object.keys(graph.gradients)) {
         expect(
