@@ -127,9 +127,7 @@ class Finder {
   /** A field as an output: over its own domain, substituted where it need not be stored. */
   private output(name: string, fieldName: string): Equation {
     const field = this.field(fieldName);
-    const axes = field.axes.map((axis) => this.builder.index(axis.name));
-    const domain = this.bindAxes(axes, field.domain);
-    const indices = new Map(field.axes.map((axis, k) => [axis.unique, axes[k]!]));
+    const { axes, domain, indices } = this.openField(field);
     const kind = this.kind(field);
     // A reduction over all of the output's indices is taken where it is written: stored, it would be a copy of the output.
     const body =
@@ -175,6 +173,13 @@ class Finder {
     return Object.keys(terms).length === 0 ? sizeConst(constant) : { constant, terms };
   }
 
+  /** A field's axes as fresh index variables over its folded domain, and what its own stand for. */
+  private openField(field: FieldDecl): { axes: IndexRef[]; domain: SizeExpr[]; indices: Map<number, Expr> } {
+    const axes = field.axes.map((axis) => this.builder.index(axis.name));
+    const indices = new Map<number, Expr>(field.axes.map((axis, k) => [axis.unique, axes[k]!]));
+    return { axes, domain: this.bindAxes(axes, field.domain), indices };
+  }
+
   private bindAxes(axes: readonly IndexRef[], domain: readonly SizeExpr[]): SizeExpr[] {
     const folded = domain.map((extent) => this.fold(extent));
     for (const [k, axis] of axes.entries()) this.ranges.bind(axis, folded[k]!);
@@ -196,9 +201,7 @@ class Finder {
   private store(field: FieldDecl): void {
     if (this.opened.has(field.name)) return;
     this.opened.add(field.name);
-    const axes = field.axes.map((axis) => this.builder.index(axis.name));
-    const domain = this.bindAxes(axes, field.domain);
-    const indices = new Map(field.axes.map((axis, k) => [axis.unique, axes[k]!]));
+    const { axes, domain, indices } = this.openField(field);
     const recurrence = field.kind === 'recurrence';
     const context: Context = recurrence
       ? { indices, recurrence: { name: field.name, axes, domain }, owner: field }

@@ -262,7 +262,7 @@ export class Lowering {
         return writer.combine(k.select, [condition, ...arms], 'x');
       }
       case 'reduce':
-        return this.reduce(expr, block);
+        return this.reduce(expr);
       default:
         throw new CompilerBug('schedule', `no real in ${expr.op}`);
     }
@@ -446,7 +446,7 @@ export class Lowering {
 
   // ---- reductions ----
 
-  private reduce(expr: ReduceExpr, block: Block): Value {
+  private reduce(expr: ReduceExpr): Value {
     const home = this.homeOf(expr);
     const extent = this.writer.index(this.size(expr.extent));
     const inLanes = home.lanes !== undefined;
@@ -471,7 +471,6 @@ export class Lowering {
       );
       return new Value(k.variable(result, precision), home, result);
     };
-    void block;
     if (expr.reduction !== 'logSumExp') {
       const op = expr.reduction;
       return this.widen(over((value) => ({ op, value }), op));
