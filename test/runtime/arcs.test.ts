@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadCases } from '../cases.js';
 
 const specs: Readonly<Record<string, string>> = {
-  rnnt: 'test/specs/arcs/rnnt-arcs.ts',
+  rnnt: 'specs/rnnt.ts',
   monotonic: 'test/specs/arcs/monotonic-arcs.ts',
   multiblank: 'multiblank',
   tdt: 'tdt',

@@ -89,6 +89,11 @@ describe('equal to rnnt:', () => {
       toOther,
     });
   });
+  test('its recurrences and gradient written out', async () => {
+    const toOther = (sample: Sample): Sample => withParams(sample, fastEmit);
+    same(await specOf('rnnt-equations'), rnnt, (sample) => sample);
+    same(await specOf('rnnt-equations'), rnnt, toOther, { toOther });
+  });
   test('a delay penalty of nothing', async () => {
     same(await specOf('delay-penalty'), rnnt, (sample) => sample);
   });
