@@ -103,7 +103,7 @@ class Walker {
     const sizes = ownSizes(signature, batch.sizes, batch.lengths, b);
     const own = perNodeShape(this.#lattice.nodes, { B: 1, sizes }).slice(1);
     const steps: PathStep[] = [];
-    let from: readonly number[] = start.map((part) => valueOf(part, sizes, batch.params));
+    let from: readonly number[] = start.map((part) => numberOf(part, sizes, batch.params));
     while (from.every((at, axis) => at >= 0 && at < (own[axis] as number))) {
       const cell = from.reduce((flat, at, axis) => flat * (this.#shape[axis + 1] as number) + at, b);
       const number = (name: (typeof bestPathResults)[number]): number => results[name]?.[cell] as number;
@@ -136,7 +136,7 @@ class Walker {
 }
 
 /** The value of an int expression of sizes and parameters. */
-function valueOf(
+function numberOf(
   expr: Expr,
   sizes: Readonly<Record<string, number>>,
   params: Readonly<Record<string, number>>,
@@ -149,7 +149,7 @@ function valueOf(
     case 'param':
       return params[expr.name] as number;
     case 'prim': {
-      const [a, b = 0] = expr.args.map((arg) => valueOf(arg, sizes, params));
+      const [a, b = 0] = expr.args.map((arg) => numberOf(arg, sizes, params));
       return primitives[expr.name].f64(a as number, b);
     }
     default:

@@ -20,7 +20,7 @@ import tdt from '../../specs/tdt.js';
 import { loadCases, utteranceOf } from '../cases.js';
 import { listPaths } from '../lattices.js';
 import { enumeratePaths } from '../oracle.js';
-import monotonicArcs from '../specs/arcs/monotonic-arcs.js';
+import monotonicArcs from '../../specs/monotonic.js';
 import rnntArcs from '../../specs/rnnt.js';
 import { asUtterance, harshLogit, problems } from './arbitrary.js';
 

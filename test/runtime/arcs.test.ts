@@ -8,7 +8,7 @@ import { loadCases } from '../cases.js';
 
 const specs: Readonly<Record<string, string>> = {
   rnnt: 'specs/rnnt.ts',
-  monotonic: 'test/specs/arcs/monotonic-arcs.ts',
+  monotonic: 'specs/monotonic.ts',
   multiblank: 'multiblank',
   tdt: 'tdt',
 };

@@ -94,6 +94,9 @@ describe('equal to rnnt:', () => {
     same(await specOf('rnnt-equations'), rnnt, (sample) => sample);
     same(await specOf('rnnt-equations'), rnnt, toOther, { toOther });
   });
+  test('monotonic and its equations', async () => {
+    same(await specOf('../test/specs/monotonic-equations'), await specOf('monotonic'), (sample) => sample);
+  });
   test('a delay penalty of nothing', async () => {
     same(await specOf('delay-penalty'), rnnt, (sample) => sample);
   });
