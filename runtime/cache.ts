@@ -1,5 +1,7 @@
 /** The kernels of one loss object, one per shape class, and how often each was used. */
+import type { HalfStorage } from '../compiler/kernel/half.js';
 import type { Runner, ShapeClass } from './device.js';
+import { dtypeNames } from './half.js';
 import type { SpecSignature } from './signature.js';
 
 export interface CacheEntry {
@@ -38,13 +40,25 @@ export function shapeClassOf(
   signature: SpecSignature,
   sizes: Readonly<Record<string, number>>,
   gradients: boolean,
+  storage: HalfStorage = {},
 ): ShapeClass {
   const varying = new Set(signature.lengths.map(({ size }) => size));
   const fixed = Object.entries(sizes)
     .filter(([size]) => !varying.has(size))
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  const words = [...fixed.map(([size, value]) => `${size}=${value}`), gradients ? 'gradients' : 'score'];
-  return { sizes: Object.fromEntries(fixed), gradients, key: words.join(' ') };
+  const halves = Object.entries(storage.inputs ?? {});
+  const words = [
+    ...fixed.map(([size, value]) => `${size}=${value}`),
+    ...halves.map(([name, type]) => `${name}:${dtypeNames[type]}`),
+    gradients ? 'gradients' : 'score',
+    // A gradient is of its input's type unless it is said not to be.
+    ...halves.flatMap(([name]) =>
+      gradients && signature.gradients.includes(name) && storage.gradients?.[name] === undefined
+        ? [`grad_${name}:float32`]
+        : [],
+    ),
+  ];
+  return { sizes: Object.fromEntries(fixed), gradients, storage, key: words.join(' ') };
 }
 
 export class KernelCache {

@@ -5,6 +5,7 @@
 import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
 import { describe, didYouMean, InputError, listOf, TrellisError, throwIfAborted } from './errors.js';
+import { dtypeNames, type HalfArray, type HalfDType, isReal, placeGradients } from './half.js';
 import { noForwardSync, type OpenSpec, type SpecKernels } from './kernels.js';
 import { type CallOptions, checkCall, type Settings } from './options.js';
 import { chooseOutputs } from './outputs.js';
@@ -21,12 +22,19 @@ export type TensorBundle = Readonly<Record<string, TensorLike>>;
 export type LossArgument = TensorLike | TensorBundle | CallOptions | undefined;
 
 /** Where gradients are: in arrays, or in GPU memory. */
-export type GradientData = RealArray | GPUBuffer;
+export type GradientData = RealArray | HalfArray | GPUBuffer;
 
 /** A gradient in arrays or in GPU memory. */
-export type Gradient<Data extends GradientData> = Data extends GPUBuffer ? GpuTensor : Tensor<RealArray>;
+export type Gradient<Data extends GradientData> = Data extends GPUBuffer
+  ? GpuTensor
+  : Data extends HalfArray
+    ? Tensor<Data> & { readonly dtype: HalfDType }
+    : Tensor<RealArray>;
 
-/** `LossResult` has gradients in arrays; `LossResult<GPUBuffer>` is that of a call whose input or `grads` is a GPUBuffer. */
+/**
+ * `LossResult` has gradients in arrays of reals; `LossResult<GPUBuffer>` is that of a call whose input or `grads` is a GPUBuffer,
+ * `LossResult<Uint16Array>` that of one whose input holds the bits of float16 or bfloat16.
+ */
 export interface LossResult<Data extends GradientData = RealArray> {
   /** Shape [], or the costs themselves for reduction 'none'. */
   readonly loss: Tensor<Float64Array>;
@@ -193,8 +201,18 @@ export class Loss {
     const { B, sizes } = shapes;
     const lengths = checkLengths(signature, tensors, shapes);
     const params = resolveParams(signature, { ...this.#params, ...call.params }, sizes);
-    const inputs = convertInputs(signature, shapes, lengths, params, device.reals, device.gpu !== undefined);
+    const inputs = convertInputs(signature, shapes, lengths, params, device);
     const { gradients, gpuGradients, wanted, borrowed } = chooseOutputs(signature, shapes, call.grads, device);
+    const halves = Object.fromEntries(
+      Object.entries(shapes.raw).flatMap(([name, { half }]) => (half === undefined ? [] : [[name, half] as const])),
+    );
+    const own = Object.entries(halves).filter(([, half]) => device.halves?.includes(half));
+    const placed = placeGradients(gradients ?? {}, halves, device);
+    const onGpu = new Set([...Object.keys(gpuGradients), ...Object.keys(wanted)]);
+    const storage = {
+      inputs: Object.fromEntries(own),
+      gradients: { ...Object.fromEntries(own.filter(([name]) => onGpu.has(name))), ...placed.storage },
+    };
     const inGpuMemory: Record<string, GPUBuffer> = { ...gpuGradients };
     const gpuInputs = Object.fromEntries(
       Object.entries(shapes.raw).flatMap(([name, { buffer }]) => (buffer === undefined ? [] : [[name, buffer]])),
@@ -208,6 +226,7 @@ export class Loss {
       shapes: Object.fromEntries(Object.entries(shapes.raw).map(([name, { shape }]) => [name, shape])),
       inputs,
       gpuInputs,
+      storage,
       lengths,
       params,
       gradScale: reductionFactors(reduction, B, targets),
@@ -215,13 +234,13 @@ export class Loss {
       signal: call.signal,
     };
     const scored: Step = {
-      shapeClass: shapeClassOf(signature, sizes, false),
+      shapeClass: shapeClassOf(signature, sizes, false, { inputs: storage.inputs }),
       batch: { ...shared, out: { loss: costs } },
     };
     this.checkValues(scored.batch);
     const full: Step | undefined = gradients && {
-      shapeClass: shapeClassOf(signature, sizes, true),
-      batch: { ...shared, out: { loss: costs, gradients, gpuGradients: inGpuMemory } },
+      shapeClass: shapeClassOf(signature, sizes, true, storage),
+      batch: { ...shared, out: { loss: costs, gradients: placed.gradients, gpuGradients: inGpuMemory } },
     };
     // Who wants an error for an impossible sample gets it before their array is written to, at the price of scoring first.
     const steps = full === undefined ? [scored] : infeasible === 'error' && borrowed ? [scored, full] : [full];
@@ -234,10 +253,14 @@ export class Loss {
         if (infeasible === 'error') refuseInfeasible(signature, costs, lengths);
       },
       result: <Data extends GradientData>(milliseconds: number) => {
+        placed.finish();
         if (infeasible === 'zero') for (let b = 0; b < B; b++) if (costs[b] === Number.POSITIVE_INFINITY) costs[b] = 0;
         const costTensor = { data: costs, shape: [B] };
         const tensorsOut = Object.entries({ ...gradients, ...inGpuMemory }).map(([name, data]) => {
-          const tensor = { data, shape: [...(shared.shapes[name] ?? [])] };
+          const type = halves[name];
+          const isHalf = type !== undefined && !(ArrayBuffer.isView(data) && isReal(data));
+          const dtype = isHalf ? { dtype: dtypeNames[type] } : {};
+          const tensor = { data, shape: [...(shared.shapes[name] ?? [])], ...dtype };
           return [name, tensor as unknown as Gradient<Data>] as const;
         });
         const [only, ...others] = tensorsOut;

@@ -47,6 +47,8 @@ export interface Scope {
 export interface KernelContext {
   readonly writer: FunctionWriter;
   readonly vectorBits: number;
+  /** Whether the machine converts float16. */
+  readonly float16: boolean;
   readonly buffers: ReadonlyMap<string, { readonly decl: BufferDecl; readonly pointer: string }>;
   readonly scalars: ReadonlyMap<string, Uniform>;
   /** Set when a non-temporal store was printed: the kernel then ends with a fence. */

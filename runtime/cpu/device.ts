@@ -54,6 +54,7 @@ function openDevice(): Device {
   device = {
     name: 'cpu',
     reals: 'f32',
+    halves: ['f16', 'bf16'],
     open: (file, options) => open(file, jit, storeFor(options)),
     openSync: (file, options) => openSync(file, jit, storeFor(options)),
   };
@@ -159,8 +160,9 @@ class CpuSpec implements DeviceSpec {
     return ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint].join('\n');
   }
 
-  #options({ sizes, gradients }: ShapeClass): CompileOptions {
-    return { sizes, gradients, lattice: 'f64', vectorBits: this.jit.target.vectorBits };
+  #options({ sizes, gradients, storage }: ShapeClass): CompileOptions {
+    const { vectorBits, float16 } = this.jit.target;
+    return { sizes, gradients, storage, lattice: 'f64', vectorBits, float16 };
   }
 
   #fromDisk(shapeClass: ShapeClass): Runner | undefined {
@@ -236,7 +238,8 @@ class CpuRunner implements Runner {
         gradients[name]!.buffer === batch.inputs[name]!.buffer && !this.executor.program.inPlace?.includes(name),
     );
     if (moved.length === 0) return { own: batch, deliver: () => {} };
-    for (const name of moved) gradients[name] = alignedArray('f32', gradients[name]!.length);
+    for (const name of moved)
+      gradients[name] = alignedArray(batch.storage.gradients?.[name] ?? 'f32', gradients[name]!.length);
     return {
       own: { ...batch, out: { ...batch.out, gradients } },
       deliver: () => {

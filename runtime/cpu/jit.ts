@@ -31,6 +31,8 @@ export interface CpuTarget {
   readonly features: string;
   /** Width of the vectors that code for it should use. */
   readonly vectorBits: 128 | 256 | 512;
+  /** Whether it converts float16 by instructions. */
+  readonly float16: boolean;
 }
 
 export interface TargetOptions {
@@ -84,6 +86,10 @@ export function vectorBitsOf(features: string): 128 | 256 | 512 {
   return has('avx512f') ? 512 : has('avx') ? 256 : 128;
 }
 
+/** Whether instructions convert float16: F16C on x86, the base instructions on ARM64. */
+const convertsFloat16 = (triple: string, features: string): boolean =>
+  archOfTriple(triple) === 'X86' ? features.split(',').includes('+f16c') : archOfTriple(triple) === 'AArch64';
+
 export class LlvmJit {
   readonly llvm: Llvm;
   /** The machine this process runs on. */
@@ -100,11 +106,13 @@ export class LlvmJit {
     this.llvm = llvm;
     // Sorted, because the library lists them in no particular order and they are part of cache keys.
     const features = takeMessage(llvm, llvm.LLVMGetHostCPUFeatures()).split(',').sort().join(',');
+    const hostTriple = takeMessage(llvm, llvm.LLVMGetDefaultTargetTriple());
     this.host = {
-      triple: takeMessage(llvm, llvm.LLVMGetDefaultTargetTriple()),
+      triple: hostTriple,
       cpu: takeMessage(llvm, llvm.LLVMGetHostCPUName()),
       features,
       vectorBits: vectorBitsOf(features),
+      float16: convertsFloat16(hostTriple, features),
     };
     const triple = options.triple ?? this.host.triple;
     const foreign = options.triple !== undefined && options.triple !== this.host.triple;
@@ -114,10 +122,11 @@ export class LlvmJit {
       cpu: options.cpu ?? (foreign ? 'generic' : this.host.cpu),
       features: options.features ?? (named ? '' : features),
       vectorBits: this.host.vectorBits,
+      float16: this.host.float16,
     };
     this.#machine = newMachine(llvm, target);
     this.target = target;
-    if (named) this.target = { ...target, vectorBits: this.#probeVectorBits(target) };
+    if (named) this.target = { ...target, vectorBits: this.#probeVectorBits(target), float16: this.#probeFloat16() };
   }
 
   /** All that decides what code comes out for a given text, for cache keys. */
@@ -315,9 +324,25 @@ export class LlvmJit {
     ).assembly;
     return text?.includes('%zmm') ? 512 : text?.includes('%ymm') ? 256 : 128;
   }
+
+  /** Without instructions for it, a conversion is a call of a function whose name begins with two underscores. */
+  #probeFloat16(): boolean {
+    const text = this.compile(
+      `define void @probe(ptr %p) {
+  %half = load <4 x half>, ptr %p
+  %real = fpext <4 x half> %half to <4 x float>
+  %sum = fadd <4 x float> %real, %real
+  %back = fptrunc <4 x float> %sum to <4 x half>
+  store <4 x half> %back, ptr %p
+  ret void
+}`,
+      { assembly: true, object: false, passes: '' },
+    ).assembly;
+    return text !== undefined && !/\b__(extendhf|truncsf|gnu_)/.test(text);
+  }
 }
 
-function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits'>): Pointer {
+function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits' | 'float16'>): Pointer {
   const arch = archOfTriple(target.triple);
   if (!arch || !initialiseTarget(llvm, arch)) {
     throw new LlvmError(`the library ${llvm.path} makes no code for the target '${target.triple}'`, '');

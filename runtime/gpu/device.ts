@@ -30,10 +30,11 @@ export interface GpuDevice extends Device {
  */
 export async function openGpuDevice(options: GpuOptions = {}): Promise<GpuDevice> {
   const host = new GpuHost(options);
-  await host.session();
+  const { float16 } = await host.session();
   return {
     name: 'webgpu',
     reals: 'f32',
+    halves: float16 ? ['f16'] : [],
     open: async (file) => new GpuSpec(compileToGraph(file), host),
     gpu: accessTo(host),
     gpuDevice: async () => (await host.session()).device,
@@ -78,9 +79,9 @@ class GpuSpec implements DeviceSpec {
     this.signature = signatureOfGraph(source.graph);
   }
 
-  async prepare({ sizes, gradients }: ShapeClass): Promise<Runner> {
+  async prepare({ sizes, gradients, storage }: ShapeClass): Promise<Runner> {
     const lengths = this.signature.lengths.map(({ argument }) => argument);
-    const program = packBuffers(compileToKernels(this.source, { sizes, gradients, lattice: 'f64' }), lengths);
+    const program = packBuffers(compileToKernels(this.source, { sizes, gradients, storage, lattice: 'f64' }), lengths);
     const runner = new GpuRunner(this.signature, (target) => gpuProgram(program, target), this.host);
     await runner.prepare();
     return runner;
