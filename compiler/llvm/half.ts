@@ -2,27 +2,33 @@
  * Between float32 in registers and 16-bit storage, which memory instructions see as i16 (so that masks, gathers and streaming stores
  * are those of integers). The other way rounds to the nearest, halves to even; NaN stays NaN.
  *
- *   bf16  is the upper half of a float32: shifts, and a rounding by integer addition
- *   f16   by the machine's own conversions where it has them (F16C, ARM64), else by integer arithmetic: without them LLVM would call
- *         functions of a runtime library that a JIT does not have
+ *   bf16  is the upper half of a float32: a shift, and on the way back a rounding by integer addition, or the machine's instruction
+ *   f16   by the machine's instructions, else by integer arithmetic: without them LLVM would call functions of a runtime library that
+ *         a JIT does not have
  */
 import { encodeHalf, type HalfType } from '../kernel/half.js';
 import { Arithmetic } from './arithmetic.js';
 import { defineInline } from './math.js';
-import { vectorOf } from './types.js';
+import { type HalfInstructions, mangled, vectorOf } from './types.js';
 import type { FunctionWriter } from './writer.js';
 
 /** A literal of 16-bit storage, as LLVM writes it: the bits as an integer. */
 export const halfLiteral = (type: HalfType, value: number): string => String(encodeHalf(type, value));
 
 /** `bits`, an i16 or a vector of them, as float. */
-export function widen(writer: FunctionWriter, type: HalfType, native: boolean, lanes: number, bits: string): string {
+export function widen(
+  writer: FunctionWriter,
+  type: HalfType,
+  has: HalfInstructions,
+  lanes: number,
+  bits: string,
+): string {
   const [from, to] = [vectorOf('i16', lanes), vectorOf('float', lanes)];
   return called(writer, `widen.${type}`, lanes, to, from, bits, (m) => {
-    if (type === 'f16' && native) {
+    if (type === 'f16' && has.float16) {
       const half = vectorOf('half', lanes);
       const value = m.writer.emit('half', `bitcast ${from} %x to ${half}`);
-      return m.writer.emit('real', `fpext ${half} ${value} to ${to}`);
+      return fence(m, m.writer.emit('real', `fpext ${half} ${value} to ${to}`));
     }
     const wide = m.writer.emit('wide', `zext ${from} %x to ${m.integer}`);
     const constant = (value: number) => m.integerConstant(BigInt(value));
@@ -38,12 +44,18 @@ export function widen(writer: FunctionWriter, type: HalfType, native: boolean, l
 }
 
 /** `real`, a float or a vector of them, as the bits of the nearest 16-bit number. */
-export function narrow(writer: FunctionWriter, type: HalfType, native: boolean, lanes: number, real: string): string {
+export function narrow(
+  writer: FunctionWriter,
+  type: HalfType,
+  has: HalfInstructions,
+  lanes: number,
+  real: string,
+): string {
   const [from, to] = [vectorOf('float', lanes), vectorOf('i16', lanes)];
   return called(writer, `narrow.${type}`, lanes, to, from, real, (m) => {
-    if (type === 'f16' && native) {
-      const half = vectorOf('half', lanes);
-      const value = m.writer.emit('half', `fptrunc ${from} %x to ${half}`);
+    if (type === 'f16' ? has.float16 : has.bfloat16) {
+      const half = vectorOf(type === 'f16' ? 'half' : 'bfloat', lanes);
+      const value = m.writer.emit('half', `fptrunc ${from} ${fence(m, '%x')} to ${half}`);
       return m.writer.emit('bits', `bitcast ${half} ${value} to ${to}`);
     }
     const constant = (value: number) => m.integerConstant(BigInt(value));
@@ -73,6 +85,15 @@ export function narrow(writer: FunctionWriter, type: HalfType, native: boolean, 
     }
     return m.writer.emit('narrow', `trunc ${m.integer} ${result} to ${to}`);
   });
+}
+
+/**
+ * The same value, unseen through: LLVM would compare and compute in half where it finds a conversion next to an operation, element
+ * after element, since machines that only convert have no such instructions.
+ */
+function fence(m: Arithmetic, value: string): string {
+  const symbol = m.writer.parts.declare(`llvm.arithmetic.fence.${mangled('float', m.lanes)}`, m.real, [m.real]);
+  return m.writer.emit('fenced', `call ${m.real} ${symbol}(${m.real} ${value})`);
 }
 
 function choose(m: Arithmetic, condition: string, yes: string, no: string): string {

@@ -90,8 +90,8 @@ export function emitLoad(
 
 /** What memory holds, as registers have it. */
 function toRegister(context: KernelContext, hint: string, element: ElementType, lanes: number, value: string): string {
-  const { writer, float16 } = context;
-  if (isHalf(element)) return writer.rename(widen(writer, element, float16, lanes, value), hint);
+  const { writer, halves } = context;
+  if (isHalf(element)) return writer.rename(widen(writer, element, halves, lanes, value), hint);
   if (element !== 'i32') return value;
   return writer.emit(hint, `sext ${vectorOf('i32', lanes)} ${value} to ${vectorOf('i64', lanes)}`);
 }
@@ -112,7 +112,7 @@ export function emitStore(context: KernelContext, scope: Scope, store: KStore, i
   let value = asVector(context, scope, stored);
   if (decl.element === 'i32') {
     value = writer.emit('narrow', `trunc ${vectorOf(registerType.index, lanes)} ${value} to ${vector}`);
-  } else if (isHalf(decl.element)) value = narrow(writer, decl.element, context.float16, lanes, value);
+  } else if (isHalf(decl.element)) value = narrow(writer, decl.element, context.halves, lanes, value);
   if (lanes === 0) {
     const address = element(context, pointer, scalar, index.text);
     writer.run(`store ${scalar} ${value}, ptr ${address}, align ${bytes}`);

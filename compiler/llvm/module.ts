@@ -85,8 +85,8 @@ function printKernel(
       return [[decl.name, uniform(decl.type, text)] as const];
     }),
   );
-  const { vectorBits, float16 = false } = target;
-  const context: KernelContext = { writer, vectorBits, float16, buffers, scalars, streams: false };
+  const { vectorBits, halves = { float16: false, bfloat16: false } } = target;
+  const context: KernelContext = { writer, vectorBits, halves, buffers, scalars, streams: false };
   const outside: Scope = { lanes: 0, mask: undefined, values: new Map() };
   const extents = kernel.grid.map(({ variable, extent }, axis) =>
     axis === 0 ? '' : asScalar(emitExpr(context, outside, extent), `the extent of '${variable}'`),

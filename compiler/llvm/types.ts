@@ -5,12 +5,20 @@
 import type { ElementType, KernelType } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 
+/** Instructions for conversions of 16-bit reals. */
+export interface HalfInstructions {
+  /** Between float16 and float32: F16C, any ARM64. */
+  readonly float16: boolean;
+  /** From float32 to bfloat16: AVX512-BF16. It may take subnormal numbers for 0. The other way needs none. */
+  readonly bfloat16: boolean;
+}
+
 /** What the printed module is for. */
 export interface LlvmTarget {
   /** Width of the vector registers to fill: 128 (SSE, NEON), 256 (AVX2) or 512 (AVX-512). */
   readonly vectorBits: 128 | 256 | 512;
-  /** Whether instructions convert between float16 and float32 (F16C, any ARM64). Default: no, by integer arithmetic. */
-  readonly float16?: boolean;
+  /** Which conversions of 16-bit reals the machine has instructions for; default: none, all by integer arithmetic. */
+  readonly halves?: HalfInstructions;
   /** Printed as `target triple` if given; whoever compiles the text usually sets it. */
   readonly triple?: string;
   /** Printed as `target datalayout` if given. */

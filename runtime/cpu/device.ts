@@ -161,8 +161,8 @@ class CpuSpec implements DeviceSpec {
   }
 
   #options({ sizes, gradients, storage }: ShapeClass): CompileOptions {
-    const { vectorBits, float16 } = this.jit.target;
-    return { sizes, gradients, storage, lattice: 'f64', vectorBits, float16 };
+    const { vectorBits, halves } = this.jit.target;
+    return { sizes, gradients, storage, lattice: 'f64', vectorBits, halves };
   }
 
   #fromDisk(shapeClass: ShapeClass): Runner | undefined {

@@ -3,6 +3,7 @@
  *
  * The two halves are apart on purpose: objects go to the on-disk cache, and a process that finds one there only links it.
  */
+import type { HalfInstructions } from '../../compiler/llvm/index.js';
 import { koffi } from './koffi.js';
 import {
   archOfTriple,
@@ -31,8 +32,8 @@ export interface CpuTarget {
   readonly features: string;
   /** Width of the vectors that code for it should use. */
   readonly vectorBits: 128 | 256 | 512;
-  /** Whether it converts float16 by instructions. */
-  readonly float16: boolean;
+  /** Which conversions of 16-bit reals it has instructions for. */
+  readonly halves: HalfInstructions;
 }
 
 export interface TargetOptions {
@@ -86,9 +87,16 @@ export function vectorBitsOf(features: string): 128 | 256 | 512 {
   return has('avx512f') ? 512 : has('avx') ? 256 : 128;
 }
 
-/** Whether instructions convert float16: F16C on x86, the base instructions on ARM64. */
-const convertsFloat16 = (triple: string, features: string): boolean =>
-  archOfTriple(triple) === 'X86' ? features.split(',').includes('+f16c') : archOfTriple(triple) === 'AArch64';
+/** Before this version LLVM does not use the instructions for bfloat16 as an ordinary conversion. */
+const firstWithBfloat16 = 18;
+
+/** Of the host, by its features: F16C and AVX512-BF16 on x86, the base instructions on ARM64. */
+function halvesOf(triple: string, features: string, version: string): HalfInstructions {
+  if (archOfTriple(triple) !== 'X86') return { float16: archOfTriple(triple) === 'AArch64', bfloat16: false };
+  const has = (name: string) => features.split(',').includes(`+${name}`);
+  const bfloat16 = has('avx512bf16') && has('avx512vl') && Number.parseInt(version, 10) >= firstWithBfloat16;
+  return { float16: has('f16c'), bfloat16 };
+}
 
 export class LlvmJit {
   readonly llvm: Llvm;
@@ -112,7 +120,7 @@ export class LlvmJit {
       cpu: takeMessage(llvm, llvm.LLVMGetHostCPUName()),
       features,
       vectorBits: vectorBitsOf(features),
-      float16: convertsFloat16(hostTriple, features),
+      halves: halvesOf(hostTriple, features, llvm.version),
     };
     const triple = options.triple ?? this.host.triple;
     const foreign = options.triple !== undefined && options.triple !== this.host.triple;
@@ -122,11 +130,11 @@ export class LlvmJit {
       cpu: options.cpu ?? (foreign ? 'generic' : this.host.cpu),
       features: options.features ?? (named ? '' : features),
       vectorBits: this.host.vectorBits,
-      float16: this.host.float16,
+      halves: this.host.halves,
     };
     this.#machine = newMachine(llvm, target);
     this.target = target;
-    if (named) this.target = { ...target, vectorBits: this.#probeVectorBits(target), float16: this.#probeFloat16() };
+    if (named) this.target = { ...target, vectorBits: this.#probeVectorBits(target), halves: this.#probeHalves() };
   }
 
   /** All that decides what code comes out for a given text, for cache keys. */
@@ -326,23 +334,26 @@ export class LlvmJit {
   }
 
   /** Without instructions for it, a conversion is a call of a function whose name begins with two underscores. */
-  #probeFloat16(): boolean {
-    const text = this.compile(
-      `define void @probe(ptr %p) {
-  %half = load <4 x half>, ptr %p
-  %real = fpext <4 x half> %half to <4 x float>
+  #probeHalves(): HalfInstructions {
+    const probe = (type: string): string | undefined =>
+      this.compile(
+        `define void @probe(ptr %p) {
+  %half = load <4 x ${type}>, ptr %p
+  %real = fpext <4 x ${type}> %half to <4 x float>
   %sum = fadd <4 x float> %real, %real
-  %back = fptrunc <4 x float> %sum to <4 x half>
-  store <4 x half> %back, ptr %p
+  %back = fptrunc <4 x float> %sum to <4 x ${type}>
+  store <4 x ${type}> %back, ptr %p
   ret void
 }`,
-      { assembly: true, object: false, passes: '' },
-    ).assembly;
-    return text !== undefined && !/\b__(extendhf|truncsf|gnu_)/.test(text);
+        { assembly: true, object: false, passes: '' },
+      ).assembly;
+    const float16 = !/\b__(extendhf|truncsf|gnu_)/.test(probe('half') ?? '__gnu_');
+    const bfloat16 = Number.parseInt(this.llvm.version, 10) >= firstWithBfloat16;
+    return { float16, bfloat16: bfloat16 && /\bvcvtneps2bf16/.test(probe('bfloat') ?? '') };
   }
 }
 
-function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits' | 'float16'>): Pointer {
+function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits' | 'halves'>): Pointer {
   const arch = archOfTriple(target.triple);
   if (!arch || !initialiseTarget(llvm, arch)) {
     throw new LlvmError(`the library ${llvm.path} makes no code for the target '${target.triple}'`, '');
