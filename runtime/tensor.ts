@@ -319,7 +319,7 @@ export function toReals(argument: string, raw: RawTensor, element: 'f32' | 'f64'
     if (name === 'Float64Array') return new Float32Array(data as Float64Array);
     const bits = name === 'Uint16Array';
     const unnamed = bits ? (raw.dtype === undefined ? ' without a dtype' : ` of dtype ${describe(raw.dtype)}`) : '';
-    const named = `for bits of half precision { data, shape, dtype } with dtype ${allowedDtypes}; otherwise `;
+    const named = `{ data, shape, dtype } with dtype ${allowedDtypes} for bits of half precision, `;
     throw new InputError({
       code: 'dtype',
       argument,
