@@ -54,6 +54,7 @@ function openDevice(): Device {
   device = {
     name: 'cpu',
     reals: 'f32',
+    halves: ['f16', 'bf16'],
     open: (file, options) => open(file, jit, storeFor(options)),
     openSync: (file, options) => openSync(file, jit, storeFor(options)),
   };
@@ -159,14 +160,17 @@ class CpuSpec implements DeviceSpec {
     return ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint].join('\n');
   }
 
-  #options({ sizes, gradients, perNode }: ShapeClass): CompileOptions {
+  #options({ sizes, gradients, perNode, storage }: ShapeClass): CompileOptions {
+    const { vectorBits, halves } = this.jit.target;
     return {
       sizes,
       gradients,
       perNode: perNode !== undefined,
       bestPath: perNode === 'best-path',
+      storage,
       lattice: 'f64',
-      vectorBits: this.jit.target.vectorBits,
+      vectorBits,
+      halves,
     };
   }
 
@@ -243,7 +247,8 @@ class CpuRunner implements Runner {
         gradients[name]!.buffer === batch.inputs[name]!.buffer && !this.executor.program.inPlace?.includes(name),
     );
     if (moved.length === 0) return { own: batch, deliver: () => {} };
-    for (const name of moved) gradients[name] = alignedArray('f32', gradients[name]!.length);
+    for (const name of moved)
+      gradients[name] = alignedArray(batch.storage.gradients?.[name] ?? 'f32', gradients[name]!.length);
     return {
       own: { ...batch, out: { ...batch.out, gradients } },
       deliver: () => {

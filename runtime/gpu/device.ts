@@ -31,10 +31,11 @@ export interface GpuDevice extends Device {
  */
 export async function openGpuDevice(options: GpuOptions = {}): Promise<GpuDevice> {
   const host = new GpuHost(options);
-  await host.session();
+  const { float16 } = await host.session();
   return {
     name: 'webgpu',
     reals: 'f32',
+    halves: float16 ? ['f16'] : [],
     open: async (file) => new GpuSpec(compileToGraph(file), host),
     gpu: accessTo(host),
     gpuDevice: async () => (await host.session()).device,
@@ -79,10 +80,10 @@ class GpuSpec implements DeviceSpec {
     this.signature = signatureOfGraph(source.graph, source.stated);
   }
 
-  async prepare({ sizes, gradients, perNode }: ShapeClass): Promise<Runner> {
+  async prepare({ sizes, gradients, perNode, storage }: ShapeClass): Promise<Runner> {
     const lengths = this.signature.lengths.map(({ argument }) => argument);
     const source = perNode === 'best-path' ? bestPathOf(this.source) : this.source;
-    const options = { sizes, gradients, perNode: perNode !== undefined, lattice: 'f64' } as const;
+    const options = { sizes, gradients, perNode: perNode !== undefined, storage, lattice: 'f64' } as const;
     const program = packBuffers(compileToKernels(source, options), lengths);
     const runner = new GpuRunner(this.signature, (target) => gpuProgram(program, target), this.host);
     await runner.prepare();
