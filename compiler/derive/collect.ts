@@ -3,7 +3,9 @@
  *
  * A read source(f(i)) at indices i contributes to the cells x = f(i). Turned around: each index variable that occurs alone in some
  * f_j is solved for, what is left of x = f(i) is a condition (a gather: x_v === labels(u)), and variables that x does
- * not determine are summed over (the frames, for an input that has none).
+ * not determine are summed over (the frames, for an input that has none). Such a sum is taken for every cell x, so what does not
+ * depend on x is kept out of it: conditions without the summed variables stand before it, and the adjoint under a gather becomes
+ * a field of its own.
  */
 
 import type { GraphBuilder } from '../graph/build.js';
@@ -24,40 +26,54 @@ export interface Derivative {
   readonly body: Expr;
 }
 
+export interface Tools {
+  readonly terms: Terms;
+  readonly expander: Expander;
+  readonly ranges: Ranges;
+  /** Makes a field over these indices, zero outside, and answers its name. */
+  readonly field: (name: string, axes: readonly IndexRef[], body: Expr) => string;
+}
+
 /** The derivative with respect to a tensor with the given dims, from all places that read it. */
 export function derivativeOf(
   source: string,
   dims: readonly SizeExpr[],
   axisNames: readonly string[],
   places: readonly Place[],
-  tools: { terms: Terms; expander: Expander; ranges: Ranges },
+  tools: Tools,
 ): Derivative {
   const { terms, expander } = tools;
+  const { b } = terms;
   const axes = dims.map((dim, axis) => expander.index(axisNames[axis]!, dim));
-  // Terms that are summed over the same extents share one sum.
-  const sums = new Map<string, { indices: IndexRef[]; values: Expr[] }>();
+  // Terms that are summed over the same extents, for the same cells, share one sum.
+  const sums = new Map<string, { indices: IndexRef[]; where: Expr; values: Expr[] }>();
   for (const place of places.filter(({ read }) => read.source === source)) {
-    const { value, left } = turnAround(place, axes, tools);
-    const key = left.map((index) => printSize(expander.extentOf(index))).join();
+    const { value, left, where } = turnAround(place, axes, tools);
+    const key = `${where.id} ${left.map((index) => printSize(expander.extentOf(index))).join()}`;
     const group = sums.get(key) ?? {
       indices: left.map((index) => expander.index(index.name, expander.extentOf(index))),
+      where,
       values: [],
     };
     sums.set(key, group);
     group.values.push(substitute(value, new Map(left.map((index, k) => [index, group.indices[k]!])), terms));
   }
-  const totals = [...sums.values()].map(({ indices, values }) =>
-    indices.reduceRight((sum, index) => terms.b.reduce('sum', index, expander.extentOf(index), sum), terms.sum(values)),
-  );
+  const totals = [...sums.values()].map(({ indices, where, values }) => {
+    const total = indices.reduceRight(
+      (sum, index) => b.reduce('sum', index, expander.extentOf(index), sum),
+      terms.sum(values),
+    );
+    return terms.where(where, total);
+  });
   return { axes, body: terms.sum(totals) };
 }
 
-/** The contribution as a function of the cell, and the variables that the cell does not determine. */
+/** The contribution as a function of the cell, the variables that the cell does not determine, and a condition free of those. */
 function turnAround(
   { read, adjoint, over }: Place,
   axes: readonly IndexRef[],
-  { terms, expander, ranges }: { terms: Terms; expander: Expander; ranges: Ranges },
-): { value: Expr; left: IndexRef[] } {
+  { terms, expander, ranges, field }: Tools,
+): { value: Expr; left: IndexRef[]; where: Expr } {
   const { b } = terms;
   const solved = new Map<IndexRef, Expr>();
   const pending = new Set(read.indices.keys());
@@ -85,8 +101,30 @@ function turnAround(
   );
   const bounds = [...solved].map(([index, value]) => expander.inside([value], [expander.extentOf(index)]));
   const left = over.filter((index) => !solved.has(index));
-  const value = terms.where(b.logic('and', b.bool(true), ...bounds, ...conditions), substitute(adjoint, solved, terms));
-  return { value, left };
+  const all = (parts: readonly Expr[]): Expr => b.logic('and', b.bool(true), ...parts);
+  if (left.length === 0)
+    return {
+      value: terms.where(all([...bounds, ...conditions]), substitute(adjoint, solved, terms)),
+      left,
+      where: b.bool(true),
+    };
+  const isSummed = (part: Expr): boolean => freeIndices(part).some((index) => left.includes(index));
+  const gathers = conditions.filter(isSummed);
+  const [within, before] = [bounds.filter(isSummed), bounds.filter((part) => !isSummed(part))];
+  const flowing = gathers.length > 0 ? apart(read.source, adjoint, over, terms, field) : adjoint;
+  return {
+    value: terms.where(all([...within, ...gathers]), substitute(flowing, solved, terms)),
+    left,
+    where: all([...before, ...conditions.filter((part) => !isSummed(part))]),
+  };
+}
+
+/** An adjoint as the read of a field over the variables it is a function of, with its sign left outside. */
+function apart(source: string, adjoint: Expr, over: readonly IndexRef[], terms: Terms, field: Tools['field']): Expr {
+  const negative = terms.negated(adjoint);
+  if (negative) return terms.neg(apart(source, negative, over, terms, field));
+  if (adjoint.op === 'read' || adjoint.op === 'const') return adjoint;
+  return terms.b.read(field(`d_${source}`, over, adjoint), 'real', over);
 }
 
 /** Whether an index variable occurs in sums and multiples only, not inside of a gather. */

@@ -169,7 +169,15 @@ class Deriver {
   private gradients(initial: readonly Place[]): Record<string, string> {
     const { b, terms, expander, ranges } = this;
     const all = [...initial];
-    const tools = { terms, expander, ranges };
+    const field = (base: string, over: readonly IndexRef[], value: Expr): string => {
+      const name = this.fresh(base);
+      const domain = over.map((index) => expander.extentOf(index));
+      const axes = over.map((index, k) => expander.index(index.name, domain[k]!));
+      const body = substitute(value, new Map(over.map((index, k) => [index, axes[k]!])), terms);
+      this.fields.push({ name, kind: 'field', domain, axes, body, outside: 0, type: 'real' });
+      return name;
+    };
+    const tools = { terms, expander, ranges, field };
     for (const reduction of [...expander.reductions].reverse()) {
       if (!all.some(({ read }) => read.source === reduction.name)) continue;
       const name = this.fresh(`d_${reduction.name}`);

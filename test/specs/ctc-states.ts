@@ -20,7 +20,7 @@ import { defineLoss, type Field2, f32, field, i32, logAddExp, logSoftmax, recurr
 
 export default defineLoss(
   {
-    name: 'ctc',
+    name: 'ctc-states',
     doc: 'CTC: one symbol per frame, repeats merged and blanks removed',
     inputs: { acts: f32('T', 'V'), labels: i32('U', { not: 'blank' }) },
     params: { blank: 0 },
