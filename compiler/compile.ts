@@ -6,6 +6,7 @@
  * Every stage's result is immutable, can be printed, and is verified as soon as it is made: what is malformed is found
  * at the stage that made it. What comes after the text (LLVM's optimiser, linking, threads) is the runtime's work.
  */
+import { bestPathGraph } from './derive/best.js';
 import { DeriveProblem, deriveGraph } from './derive/derive.js';
 import { readSpec } from './frontend/index.js';
 import type { Graph } from './graph/graph.js';
@@ -16,7 +17,7 @@ import { printProgram } from './kernel/print.js';
 import { verifyProgram } from './kernel/verify.js';
 import { type LlvmTarget, printLlvm } from './llvm/index.js';
 import { NoOrder, type ScheduleOptions, schedule } from './schedule/index.js';
-import { SpecError } from './source.js';
+import { CompilerBug, SpecError } from './source.js';
 import { reportStage, type StageName } from './trace.js';
 
 /** A spec file as the compiler has read it. */
@@ -73,6 +74,18 @@ const derive: Stage<ReadSpec, SourceSpec> = {
   subject: ({ graph }) => graph.name,
 };
 
+const best = (targets: string | undefined): Stage<SourceSpec, SourceSpec> => ({
+  name: 'derived',
+  why: 'in the place of the loss, where the best path is asked for: the same lattice with max for the sum over paths',
+  run: ({ stated, files }) => {
+    if (!stated.lattice) throw new CompilerBug('derive', `${stated.name} states no lattice, so it has no best path`);
+    return { graph: bestPathGraph({ ...stated, lattice: stated.lattice }, targets), stated, files };
+  },
+  verify: ({ graph }) => verifyGraph(graph),
+  print: ({ graph }) => printGraph(graph),
+  subject: ({ graph }) => graph.name,
+});
+
 const plan = (options: ScheduleOptions): Stage<SourceSpec, KernelProgram> => ({
   name: 'kernels',
   why: 'how the equations are computed: what is stored, what runs after what, what runs side by side',
@@ -112,6 +125,13 @@ function runStage<From, To>(stage: Stage<From, To>, from: From): To {
 
 /** Reads a spec file and derives what it leaves to be derived. @throws SpecError for a mistake in it, with its place. */
 export const compileToGraph = (file: string): SourceSpec => runStage(derive, runStage(read, file));
+
+/**
+ * The best path through a spec's lattice, as the equations of a spec: its loss is minus the path's score.
+ * @param targets the int input whose elements a path spells, if there is one
+ */
+export const compileToBestPath = (spec: SourceSpec, targets: string | undefined): SourceSpec =>
+  runStage(best(targets), spec);
 
 /** Schedules a spec for given sizes. @throws SpecError where a recurrence has no possible order of cells. */
 export const compileToKernels = (spec: SourceSpec, options: ScheduleOptions): KernelProgram =>

@@ -1,6 +1,6 @@
 /** The compiler as the runtime calls it: on this thread, or in the worker. */
-import { compile, compileToGraph, type SourceSpec } from '../../compiler/compile.js';
-import { signatureOfGraph } from '../signature.js';
+import { compile, compileToBestPath, compileToGraph, type SourceSpec } from '../../compiler/compile.js';
+import { signatureOfGraph, targetsOf } from '../signature.js';
 import type { CompileOptions, PreparedProgram, SpecOutline } from './protocol.js';
 
 /** The latest spec read, since its outline is usually followed by a compile. */
@@ -10,13 +10,17 @@ let latest: { readonly file: string; readonly source: SourceSpec } | undefined;
 export function outline(file: string): SpecOutline {
   const source = compileToGraph(file);
   latest = { file, source };
-  return { signature: signatureOfGraph(source.graph), files: source.files };
+  return { signature: signatureOfGraph(source.graph, source.stated), files: source.files };
 }
+
+/** The best path through a spec's lattice, spelling its targets. */
+export const bestPathOf = (source: SourceSpec): SourceSpec => compileToBestPath(source, targetsOf(source.graph)?.input);
 
 /** Compiles a spec, as its files are now, to LLVM IR text. @throws SpecError for a mistake in it. */
 export function prepare(file: string, options: CompileOptions): PreparedProgram {
-  const source = latest?.file === file ? latest.source : compileToGraph(file);
+  const read = latest?.file === file ? latest.source : compileToGraph(file);
   latest = undefined;
+  const source = options.bestPath ? bestPathOf(read) : read;
   const { program, llvm } = compile(source, options);
   const phases = program.phases.map((phase) => phase.map((kernel) => ({ ...kernel, doc: [], body: [] })));
   return { files: source.files, plan: { ...program, phases }, llvm };

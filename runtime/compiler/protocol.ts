@@ -20,7 +20,11 @@ export interface PreparedProgram {
   readonly llvm: string;
 }
 
-export type CompileOptions = ScheduleOptions & LlvmTarget;
+export type CompileOptions = ScheduleOptions &
+  LlvmTarget & {
+    /** True: the best path through the spec's lattice, instead of its loss. */
+    readonly bestPath: boolean;
+  };
 
 export type Request =
   | { readonly kind: 'outline'; readonly file: string }

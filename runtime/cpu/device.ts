@@ -159,8 +159,15 @@ class CpuSpec implements DeviceSpec {
     return ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint].join('\n');
   }
 
-  #options({ sizes, gradients }: ShapeClass): CompileOptions {
-    return { sizes, gradients, lattice: 'f64', vectorBits: this.jit.target.vectorBits };
+  #options({ sizes, gradients, perNode }: ShapeClass): CompileOptions {
+    return {
+      sizes,
+      gradients,
+      perNode: perNode !== undefined,
+      bestPath: perNode === 'best-path',
+      lattice: 'f64',
+      vectorBits: this.jit.target.vectorBits,
+    };
   }
 
   #fromDisk(shapeClass: ShapeClass): Runner | undefined {
@@ -255,6 +262,7 @@ class CpuRunner implements Runner {
     }
     for (const { argument } of this.signature.lengths) buffers[argument] = batch.lengths[argument]!;
     for (const [name, array] of Object.entries(batch.out.gradients ?? {})) buffers[`grad_${name}`] = array;
+    for (const [name, array] of Object.entries(batch.out.perNode ?? {})) buffers[`node_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     for (const { size } of this.signature.lengths) scalars[`${size}_max`] = batch.sizes[size]!;
     return {

@@ -3,6 +3,7 @@ import { compileToGraph, compileToKernels, type SourceSpec } from '../../compile
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import { reportStage } from '../../compiler/trace.js';
 import type { WgslTarget } from '../../compiler/wgsl/index.js';
+import { bestPathOf } from '../compiler/compile.js';
 import type { Device, DeviceSpec, GpuAccess, Runner, ShapeClass } from '../device.js';
 import { TrellisError } from '../errors.js';
 import { type SpecSignature, signatureOfGraph } from '../signature.js';
@@ -75,12 +76,14 @@ class GpuSpec implements DeviceSpec {
     private readonly source: SourceSpec,
     private readonly host: GpuHost,
   ) {
-    this.signature = signatureOfGraph(source.graph);
+    this.signature = signatureOfGraph(source.graph, source.stated);
   }
 
-  async prepare({ sizes, gradients }: ShapeClass): Promise<Runner> {
+  async prepare({ sizes, gradients, perNode }: ShapeClass): Promise<Runner> {
     const lengths = this.signature.lengths.map(({ argument }) => argument);
-    const program = packBuffers(compileToKernels(this.source, { sizes, gradients, lattice: 'f64' }), lengths);
+    const source = perNode === 'best-path' ? bestPathOf(this.source) : this.source;
+    const options = { sizes, gradients, perNode: perNode !== undefined, lattice: 'f64' } as const;
+    const program = packBuffers(compileToKernels(source, options), lengths);
     const runner = new GpuRunner(this.signature, (target) => gpuProgram(program, target), this.host);
     await runner.prepare();
     return runner;
