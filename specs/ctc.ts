@@ -37,7 +37,13 @@ export default defineLoss(
       arcs: [
         arc({ name: 'stay', step: [1, 0], weight, when: (_, s) => s > 0 }),
         arc({ name: 'next', step: [1, 1], weight, final: true }),
-        arc({ name: 'skip', step: [1, 2], weight, when: (_, s) => isLabel(s) && label(s) !== label(s + 2), final: true }),
+        arc({
+          name: 'skip',
+          step: [1, 2],
+          weight,
+          when: (_, s) => isLabel(s) && label(s) !== label(s + 2),
+          final: true,
+        }),
       ],
     });
   },
