@@ -35,7 +35,7 @@ export async function openGpuDevice(options: GpuOptions = {}): Promise<GpuDevice
   return {
     name: 'webgpu',
     reals: 'f32',
-    open: async (file) => new GpuSpec(compileToGraph(file), host),
+    open: async (file, { statics }) => new GpuSpec(compileToGraph(file, statics), host),
     gpu: accessTo(host),
     gpuDevice: async () => (await host.session()).device,
     memory: async () => (await host.session()).pool.stats,
