@@ -72,8 +72,9 @@ export function derivativeOf(
 function turnAround(
   { read, adjoint, over }: Place,
   axes: readonly IndexRef[],
-  { terms, expander, ranges, field }: Tools,
+  tools: Tools,
 ): { value: Expr; left: IndexRef[]; where: Expr } {
+  const { terms, expander, ranges } = tools;
   const { b } = terms;
   const solved = new Map<IndexRef, Expr>();
   const pending = new Set(read.indices.keys());
@@ -102,29 +103,37 @@ function turnAround(
   const bounds = [...solved].map(([index, value]) => expander.inside([value], [expander.extentOf(index)]));
   const left = over.filter((index) => !solved.has(index));
   const all = (parts: readonly Expr[]): Expr => b.logic('and', b.bool(true), ...parts);
-  if (left.length === 0)
-    return {
-      value: terms.where(all([...bounds, ...conditions]), substitute(adjoint, solved, terms)),
-      left,
-      where: b.bool(true),
-    };
-  const isSummed = (part: Expr): boolean => freeIndices(part).some((index) => left.includes(index));
-  const gathers = conditions.filter(isSummed);
-  const [within, before] = [bounds.filter(isSummed), bounds.filter((part) => !isSummed(part))];
-  const flowing = gathers.length > 0 ? apart(read.source, adjoint, over, terms, field) : adjoint;
-  return {
-    value: terms.where(all([...within, ...gathers]), substitute(flowing, solved, terms)),
-    left,
-    where: all([...before, ...conditions.filter((part) => !isSummed(part))]),
-  };
+  const uses = (part: Expr, indices: readonly IndexRef[]): boolean =>
+    freeIndices(part).some((index) => indices.includes(index));
+  const where = all([...bounds, ...conditions].filter((part) => !uses(part, left)));
+  const within = [...bounds, ...conditions].filter((part) => uses(part, left));
+  const gathered = conditions.some((part) => uses(part, left));
+  // What the conditions do not ask for is summed before they are asked.
+  const inner = gathered ? left.filter((index) => !within.some((part) => uses(part, [index]))) : [];
+  const flowing = gathered ? apart(read.source, adjoint, { over, inner }, tools) : adjoint;
+  const value = terms.where(all(within), substitute(flowing, solved, terms));
+  // Without a sum there is nothing to keep its condition out of.
+  if (left.length === 0) return { value: terms.where(where, value), left, where: b.bool(true) };
+  return { value, left: left.filter((index) => !inner.includes(index)), where };
 }
 
-/** An adjoint as the read of a field over the variables it is a function of, with its sign left outside. */
-function apart(source: string, adjoint: Expr, over: readonly IndexRef[], terms: Terms, field: Tools['field']): Expr {
+/** An adjoint, summed over some of its variables, as the read of a field over the others, with its sign left outside. */
+function apart(
+  source: string,
+  adjoint: Expr,
+  { over, inner }: { readonly over: readonly IndexRef[]; readonly inner: readonly IndexRef[] },
+  tools: Tools,
+): Expr {
+  const { terms, expander, field } = tools;
   const negative = terms.negated(adjoint);
-  if (negative) return terms.neg(apart(source, negative, over, terms, field));
-  if (adjoint.op === 'read' || adjoint.op === 'const') return adjoint;
-  return terms.b.read(field(`d_${source}`, over, adjoint), 'real', over);
+  if (negative) return terms.neg(apart(source, negative, { over, inner }, tools));
+  if (inner.length === 0 && (adjoint.op === 'read' || adjoint.op === 'const')) return adjoint;
+  // The sum has variables of its own: those of the adjoint may be bound elsewhere.
+  const own = inner.map((index) => expander.index(index.name, expander.extentOf(index)));
+  const summand = substitute(adjoint, new Map(inner.map((index, k) => [index, own[k]!])), terms);
+  const total = own.reduceRight((sum, index) => terms.b.reduce('sum', index, expander.extentOf(index), sum), summand);
+  const kept = over.filter((index) => !inner.includes(index));
+  return terms.b.read(field(`d_${source}`, kept, total), 'real', kept);
 }
 
 /** Whether an index variable occurs in sums and multiples only, not inside of a gather. */
