@@ -92,6 +92,8 @@ export interface DeviceSpec {
 }
 
 export interface DeviceOptions {
+  /** Values for the spec's statics, which code is specialised for; absent: the spec's own. */
+  readonly statics?: Readonly<Record<string, number | readonly number[]>>;
   /** Folder for compiled objects; false: none; undefined: the user's cache folder. */
   readonly cacheDir: string | false | undefined;
   /** One line for the user, on stderr. */
@@ -112,7 +114,7 @@ export interface Device {
   readonly reals: 'f32' | 'f64';
   /** Types of half precision that its kernels load and store; others are converted on the host. Default: none. */
   readonly halves?: readonly HalfType[];
-  /** Reads a spec file. @throws SpecError for a mistake in it. */
+  /** Reads a spec file. @throws SpecError for a mistake in it, StaticsError for statics it cannot have */
   open(file: string, options: DeviceOptions): Promise<DeviceSpec>;
   openSync?(file: string, options: DeviceOptions): DeviceSpec;
   /** Only of a device that takes and returns GPUBuffers. */

@@ -33,6 +33,7 @@ export {
   type TensorBundle,
 } from './loss.js';
 export type { CallOptions, CommonOptions, DeviceChoice, Infeasible, LossOptions } from './options.js';
+export { type PruneOptions, type PruningPosteriors, pruneRanges } from './prune.js';
 export { type Reduction, reductionNames } from './reduction.js';
 export { RNNTLoss, type RNNTLossOptions, rnntLoss } from './rnnt-loss.js';
 export type { LatticeSignature, SpecSignature } from './signature.js';

@@ -34,6 +34,8 @@ export interface CommonOptions {
 export interface LossOptions extends CommonOptions {
   /** Values for the spec's parameters, by name; the others have the spec's defaults. */
   readonly params?: ParamValues;
+  /** Values for the spec's statics, by name; the others have the spec's own. Code is compiled for each set of them. */
+  readonly statics?: Readonly<Record<string, number | readonly number[]>>;
 }
 
 export interface CallOptions {
@@ -130,6 +132,21 @@ export function checkParamsObject(params: unknown): ParamValues {
     throw refuse('params', params, 'an object of numbers by parameter name');
   }
   return params as ParamValues;
+}
+
+/** @throws InputError when `statics` is given and is not an object of numbers and arrays of numbers. Names are checked against the spec later. */
+export function checkStaticsObject(statics: unknown): NonNullable<LossOptions['statics']> | undefined {
+  if (statics === undefined) return undefined;
+  const isNumber = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value);
+  const fits = (value: unknown): boolean => (Array.isArray(value) ? value.every(isNumber) : isNumber(value));
+  if (typeof statics !== 'object' || statics === null || Array.isArray(statics)) {
+    throw refuse('statics', statics, 'an object of numbers, and of arrays of numbers, by name');
+  }
+  for (const [name, value] of Object.entries(statics))
+    if (!fits(value)) throw refuse(`statics.${name}`, value, 'a finite number, or an array of finite numbers');
+  // A copy: what the caller does to an array later changes nothing.
+  const copies = Object.entries(statics).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]);
+  return Object.fromEntries(copies) as NonNullable<LossOptions['statics']>;
 }
 
 /** @throws InputError */

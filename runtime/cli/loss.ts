@@ -19,6 +19,7 @@ export interface BatchOptions {
   input?: string[];
   lengths?: string[];
   param?: string[];
+  static?: string[];
   blank?: string;
   fastemitLambda?: string;
   clamp?: string;
@@ -44,6 +45,7 @@ export const withBatchOptions = (command: Command): Command =>
     .option('--input <name=file>', 'any input of the spec by its name; repeatable', collect)
     .option('--lengths <name=file>', 'any length argument of the spec by its name; repeatable', collect)
     .option('--param <name=value>', 'a parameter of the spec; repeatable', collect)
+    .option('--static <name=numbers>', 'a static of the spec, as in durations=0,1,2; repeatable', collect)
     .option('--blank <index>', 'short for --param blank=<index>')
     .option('--fastemit-lambda <number>', 'short for --param fastemitLambda=<number>')
     .option('--clamp <number>', 'short for --param clamp=<number>')
@@ -108,6 +110,7 @@ export async function openBatch(
   check: (signature: SpecSignature) => Promise<void> | void,
 ): Promise<OpenedBatch> {
   const params = readParams(options);
+  const statics = readStatics(options.static);
   const inputFiles = filesByName(options.input, '--input', { acts: options.acts, labels: options.labels });
   const lengthFiles = filesByName(options.lengths, '--lengths', {
     actLens: options.actLens,
@@ -123,6 +126,7 @@ export async function openBatch(
       reduction: reduction as Reduction,
       infeasible: options.infeasible as Infeasible,
       params,
+      ...(statics ? { statics } : {}),
       ...threads,
       ...(options.cache ? {} : { cacheDir: false as const }),
     }),
@@ -131,6 +135,19 @@ export async function openBatch(
   checkNames(signature, inputFiles, lengthFiles);
   await check(signature);
   return { loss, params, inputs: await readAll(inputFiles), lengths: await readAll(lengthFiles) };
+}
+
+/** 'durations=0,1,2' as an array, 'reach=3' as a number, and 'durations=3,' as an array of one. */
+function readStatics(given: readonly string[] | undefined): Record<string, number | number[]> | undefined {
+  if (!given) return undefined;
+  const statics: Record<string, number | number[]> = {};
+  for (const text of given) {
+    const [name, value] = splitPair(text, '--static', 'number, or numbers with commas between them');
+    const parts = value.replace(/,$/, '').split(',');
+    const numbers = parts.map((part) => readNumber(part, `--static ${name}`));
+    putOnce(statics, name, value.includes(',') ? numbers : (numbers[0] as number), '--static');
+  }
+  return statics;
 }
 
 async function runLoss(spec: string, options: LossOptions): Promise<void> {

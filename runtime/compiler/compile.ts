@@ -1,15 +1,16 @@
 /** The compiler as the runtime calls it: on this thread, or in the worker. */
-import { compile, compileToBestPath, compileToGraph, type SourceSpec } from '../../compiler/compile.js';
+import { compile, compileToBestPath, compileToGraph, type SourceSpec, type Statics } from '../../compiler/compile.js';
 import { signatureOfGraph, targetsOf } from '../signature.js';
 import type { CompileOptions, PreparedProgram, SpecOutline } from './protocol.js';
 
 /** The latest spec read, since its outline is usually followed by a compile. */
-let latest: { readonly file: string; readonly source: SourceSpec } | undefined;
+let latest: { readonly key: string; readonly source: SourceSpec } | undefined;
+const keyOf = (file: string, statics: Statics): string => JSON.stringify([file, statics]);
 
-/** Reads a spec. @throws SpecError for a mistake in it. */
-export function outline(file: string): SpecOutline {
-  const source = compileToGraph(file);
-  latest = { file, source };
+/** Reads a spec. @throws SpecError for a mistake in it, StaticsError for statics it cannot have */
+export function outline(file: string, statics: Statics): SpecOutline {
+  const source = compileToGraph(file, statics);
+  latest = { key: keyOf(file, statics), source };
   return { signature: signatureOfGraph(source.graph, source.stated), files: source.files };
 }
 
@@ -18,7 +19,8 @@ export const bestPathOf = (source: SourceSpec): SourceSpec => compileToBestPath(
 
 /** Compiles a spec, as its files are now, to LLVM IR text. @throws SpecError for a mistake in it. */
 export function prepare(file: string, options: CompileOptions): PreparedProgram {
-  const read = latest?.file === file ? latest.source : compileToGraph(file);
+  const { statics } = options;
+  const read = latest?.key === keyOf(file, statics) ? latest.source : compileToGraph(file, statics);
   latest = undefined;
   const source = options.bestPath ? bestPathOf(read) : read;
   const { program, llvm } = compile(source, options);

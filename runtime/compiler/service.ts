@@ -3,7 +3,8 @@
  * when it has been idle for a while, and never a reason for the process to stay alive.
  */
 import { Worker } from 'node:worker_threads';
-import { SpecError } from '../../compiler/source.js';
+import type { Statics } from '../../compiler/compile.js';
+import { SpecError, StaticsError } from '../../compiler/source.js';
 import type { Answer, CompileOptions, PreparedProgram, Request, SpecOutline } from './protocol.js';
 
 /** After so long without work the thread, with the parser it has loaded, is given back. */
@@ -19,9 +20,9 @@ let idle: NodeJS.Timeout | undefined;
 let nextId = 0;
 const waiting = new Map<number, Waiting>();
 
-/** As `outline` in compile.ts. @throws SpecError */
-export const outlineAsync = (file: string): Promise<SpecOutline> =>
-  ask({ kind: 'outline', file }) as Promise<SpecOutline>;
+/** As `outline` in compile.ts. @throws SpecError, StaticsError */
+export const outlineAsync = (file: string, statics: Statics): Promise<SpecOutline> =>
+  ask({ kind: 'outline', file, statics }) as Promise<SpecOutline>;
 
 /** As `prepare` in compile.ts. @throws SpecError */
 export const prepareAsync = (file: string, options: CompileOptions): Promise<PreparedProgram> =>
@@ -58,7 +59,10 @@ function settle(answer: Answer): void {
   if (!caller) return;
   if ('value' in answer) caller.resolve(answer.value);
   else if ('specError' in answer) caller.reject(new SpecError(answer.specError));
-  else {
+  else if ('staticsError' in answer) {
+    const { given, problem, allowed } = answer.staticsError;
+    caller.reject(new StaticsError(given, problem, allowed));
+  } else {
     const error = new Error(answer.message);
     if (answer.stack !== undefined) error.stack = answer.stack;
     caller.reject(error);

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Statics } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import { CacheStore, type JsonValue } from '../cache-store.js';
 import { outline, prepare } from '../compiler/compile.js';
@@ -55,8 +56,8 @@ function openDevice(): Device {
     name: 'cpu',
     reals: 'f32',
     halves: ['f16', 'bf16'],
-    open: (file, options) => open(file, jit, storeFor(options)),
-    openSync: (file, options) => openSync(file, jit, storeFor(options)),
+    open: (file, options) => open({ file, statics: options.statics ?? {} }, jit, storeFor(options)),
+    openSync: (file, options) => openSync({ file, statics: options.statics ?? {} }, jit, storeFor(options)),
   };
   return device;
 }
@@ -103,18 +104,29 @@ interface SpecRecord {
   readonly files: readonly { readonly path: string; readonly hash: string }[];
 }
 
+/** A spec as it was asked for. */
+interface Wanted {
+  readonly file: string;
+  readonly statics: Statics;
+}
+
 type SourceFiles = SpecOutline['files'];
 const hashesOf = (files: SourceFiles): SpecRecord['files'] =>
   files.map(({ path, text }) => ({ path, hash: sha256(text) }));
 const joinHashes = (files: SpecRecord['files']): string =>
   sha256(files.map(({ path, hash }) => `${path} ${hash}`).join('\n'));
 
-const recordKey = (file: string): string =>
-  `spec\n${compilerFingerprint()}\n${file}\n${sha256(readFileSync(file, 'utf8'))}`;
+const recordKey = ({ file, statics }: Wanted): string =>
+  `spec\n${compilerFingerprint()}\n${file}\n${sha256(readFileSync(file, 'utf8'))}${staticsKey(statics)}`;
+/** A line of a key; none for the spec's own statics. */
+const staticsKey = (statics: Statics): string => {
+  const given = Object.entries(statics).sort(([a], [b]) => (a < b ? -1 : 1));
+  return given.length === 0 ? '' : `\n${JSON.stringify(given)}`;
+};
 
 /** The record from disk, if every file of the spec is as it was. */
-function recall(file: string, store: CacheStore): SpecRecord | undefined {
-  const entry = store.get(recordKey(file));
+function recall(wanted: Wanted, store: CacheStore): SpecRecord | undefined {
+  const entry = store.get(recordKey(wanted));
   if (!entry) return undefined;
   const record = entry.metadata as unknown as SpecRecord;
   try {
@@ -125,20 +137,22 @@ function recall(file: string, store: CacheStore): SpecRecord | undefined {
   }
 }
 
-function remember(file: string, store: CacheStore, { signature, files }: SpecOutline): SpecRecord {
+function remember(wanted: Wanted, store: CacheStore, { signature, files }: SpecOutline): SpecRecord {
   const record: SpecRecord = { signature, files: hashesOf(files) };
-  store.set(recordKey(file), record as unknown as JsonValue, new Uint8Array(0));
+  store.set(recordKey(wanted), record as unknown as JsonValue, new Uint8Array(0));
   return record;
 }
 
-async function open(file: string, jit: LlvmJit, store: CacheStore): Promise<DeviceSpec> {
-  const record = recall(file, store) ?? remember(file, store, await outlineAsync(file));
-  return new CpuSpec(file, jit, store, record);
+async function open(wanted: Wanted, jit: LlvmJit, store: CacheStore): Promise<DeviceSpec> {
+  const { file, statics } = wanted;
+  const record = recall(wanted, store) ?? remember(wanted, store, await outlineAsync(file, statics));
+  return new CpuSpec(wanted, jit, store, record);
 }
 
-function openSync(file: string, jit: LlvmJit, store: CacheStore): DeviceSpec {
-  const record = recall(file, store) ?? remember(file, store, outline(file));
-  return new CpuSpec(file, jit, store, record);
+function openSync(wanted: Wanted, jit: LlvmJit, store: CacheStore): DeviceSpec {
+  const { file, statics } = wanted;
+  const record = recall(wanted, store) ?? remember(wanted, store, outline(file, statics));
+  return new CpuSpec(wanted, jit, store, record);
 }
 
 class CpuSpec implements DeviceSpec {
@@ -147,7 +161,7 @@ class CpuSpec implements DeviceSpec {
   readonly #sourceHash: string;
 
   constructor(
-    private readonly file: string,
+    private readonly wanted: Wanted,
     private readonly jit: LlvmJit,
     private readonly store: CacheStore,
     record: SpecRecord,
@@ -157,7 +171,8 @@ class CpuSpec implements DeviceSpec {
   }
 
   #programKey(shapeClass: ShapeClass): string {
-    return ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint].join('\n');
+    const parts = ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint];
+    return parts.join('\n') + staticsKey(this.wanted.statics);
   }
 
   #options({ sizes, gradients, perNode, storage }: ShapeClass): CompileOptions {
@@ -168,6 +183,7 @@ class CpuSpec implements DeviceSpec {
       perNode: perNode !== undefined,
       bestPath: perNode === 'best-path',
       storage,
+      statics: this.wanted.statics,
       lattice: 'f64',
       vectorBits,
       halves,
@@ -192,7 +208,7 @@ class CpuSpec implements DeviceSpec {
   async prepare(shapeClass: ShapeClass): Promise<Runner> {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = await prepareAsync(this.file, this.#options(shapeClass));
+    const prepared = await prepareAsync(this.wanted.file, this.#options(shapeClass));
     const { object } = await this.jit.compileAsync(prepared.llvm, { name: `${prepared.plan.name}.ll` });
     return this.#finish(shapeClass, prepared, object);
   }
@@ -200,7 +216,7 @@ class CpuSpec implements DeviceSpec {
   prepareSync(shapeClass: ShapeClass): Runner {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = prepare(this.file, this.#options(shapeClass));
+    const prepared = prepare(this.wanted.file, this.#options(shapeClass));
     return this.#finish(
       shapeClass,
       prepared,

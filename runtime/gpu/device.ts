@@ -36,7 +36,7 @@ export async function openGpuDevice(options: GpuOptions = {}): Promise<GpuDevice
     name: 'webgpu',
     reals: 'f32',
     halves: float16 ? ['f16'] : [],
-    open: async (file) => new GpuSpec(compileToGraph(file), host),
+    open: async (file, { statics }) => new GpuSpec(compileToGraph(file, statics), host),
     gpu: accessTo(host),
     gpuDevice: async () => (await host.session()).device,
     memory: async () => (await host.session()).pool.stats,
