@@ -1,0 +1,132 @@
+/** A whole benchmark: each class of sizes compiled, each shape measured. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import { join } from 'node:path';
+import { shapeClassOf } from '../../cache.js';
+import { packageVersion } from '../../package.js';
+import type { SpecSignature } from '../../signature.js';
+import { compileApart, measureApart } from './process.js';
+import type { BenchDevice, BenchReport, CompileReport, Machine, Measured, MeasureJob, Skipped } from './report.js';
+import { shapeText } from './report.js';
+import { realInputs, type Sizes, tensorBytes } from './tensors.js';
+
+export interface BenchPlan {
+  /** Absolute path. */
+  readonly spec: string;
+  readonly signature: SpecSignature;
+  readonly shapes: readonly Sizes[];
+  readonly device: BenchDevice;
+  readonly params: Readonly<Record<string, number>>;
+  readonly threads: number;
+  readonly rounds?: number;
+  readonly seconds: number;
+  readonly seed: number;
+  /** A folder for the tensors of each shape, in folders of their own. */
+  readonly saveTo?: string;
+  readonly progress: (text: string) => void;
+  /** Called after each shape, before the next. */
+  readonly shapeDone?: (shape: Measured | Skipped) => Promise<void> | void;
+}
+
+/** @throws InputError for sizes or parameters the spec does not take, TrellisError where the device is not available */
+export async function runBench(plan: BenchPlan): Promise<BenchReport> {
+  const folder = mkdtempSync(join(os.tmpdir(), 'trellis-bench-'));
+  try {
+    const caches = new Map<string, string>();
+    const compiles: CompileReport[] = [];
+    const shapes: (Measured | Skipped)[] = [];
+    const { spec, device, params, threads, signature } = plan;
+    for (const sizes of plan.shapes) {
+      const name = shapeText(sizes);
+      const progress = (text: string) => plan.progress(`${name}: ${text}`);
+      const { key, sizes: fixed } = shapeClassOf(signature, withoutBatch(sizes), true);
+      let cacheDir = caches.get(key);
+      if (cacheDir === undefined) {
+        cacheDir = join(folder, String(caches.size));
+        caches.set(key, cacheDir);
+        const job = { kind: 'compile', spec, device, params, sizes, threads, cacheDir } as const;
+        progress('compiling');
+        const cold = await compileApart(job, () => {});
+        progress('starting from the cache');
+        // The GPU's drivers keep caches of their own, which are not ours to empty.
+        const warm = device === 'cpu' ? { warm: await compileApart(job, () => {}) } : {};
+        compiles.push({ sizes: fixed, cold, ...warm });
+      }
+      const shape = await measureShape(plan, sizes, cacheDir, progress);
+      shapes.push(shape);
+      await plan.shapeDone?.(shape);
+    }
+    return {
+      date: new Date().toISOString(),
+      version: packageVersion(),
+      fromSource: import.meta.url.endsWith('.ts'),
+      machine: await describeMachine(device),
+      spec: signature.name,
+      device,
+      dtype: 'float32',
+      threads,
+      params,
+      compiles,
+      shapes,
+    };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const withoutBatch = ({ B: _batch, ...sizes }: Sizes): Sizes => sizes;
+
+/** Beyond the tensors: the lattice, and the process itself. */
+const ROOM = { share: 0.25, bytes: 2 ** 28 };
+
+async function measureShape(
+  { spec, device, params, threads, rounds, seconds, seed, saveTo, signature }: BenchPlan,
+  sizes: Sizes,
+  cacheDir: string,
+  progress: (text: string) => void,
+): Promise<Measured | Skipped> {
+  const needed = tensorBytes(realInputs(signature, sizes)) * (1 + ROOM.share) + ROOM.bytes;
+  const free = process.availableMemory();
+  if (needed > free) {
+    const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
+    return { sizes, skipped: `needs ${gib(needed)} GiB of memory, and ${gib(free)} are free` };
+  }
+  const job: MeasureJob = {
+    ...{ kind: 'measure', spec, device, params, sizes, threads, cacheDir, seconds, seed },
+    ...(rounds === undefined ? {} : { rounds }),
+    ...(saveTo === undefined ? {} : { saveTo: join(saveTo, folderOf(sizes)) }),
+  };
+  try {
+    return await measureApart(job, progress);
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'out-of-memory') return { sizes, skipped: (error as Error).message };
+    throw error;
+  }
+}
+
+/** The folder of a shape's tensors: '8x200x50x1024'. */
+export const folderOf = (sizes: Sizes): string => Object.values(sizes).join('x');
+
+async function describeMachine(device: BenchDevice): Promise<Machine> {
+  return {
+    processor: os.cpus()[0]?.model.trim() ?? 'unknown',
+    cores: os.availableParallelism(),
+    memoryBytes: os.totalmem(),
+    platform: `${process.platform} ${process.arch}`,
+    node: process.versions.node,
+    backend: device === 'cpu' ? await describeLlvm() : await describeGpu(),
+  };
+}
+
+async function describeLlvm(): Promise<string> {
+  const { LlvmJit } = await import('../../cpu/jit.js');
+  const jit = new LlvmJit();
+  const { vectorBits } = jit.target;
+  return `libLLVM ${jit.llvm.version}, ${vectorBits}-bit vectors`;
+}
+
+async function describeGpu(): Promise<string> {
+  const { adapterName, chooseAdapter, summarize } = await import('../../gpu/adapter.js');
+  const adapter = summarize(await chooseAdapter({ software: true }));
+  return adapterName(adapter);
+}
