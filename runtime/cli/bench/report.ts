@@ -135,6 +135,10 @@ export const isMeasured = (shape: Measured | Skipped): shape is Measured => !('s
 /** '(8, 200, 50, 1024)', B first. */
 export const shapeText = (sizes: Readonly<Record<string, number>>): string => `(${Object.values(sizes).join(', ')})`;
 
+/** '(B, T, U, V)', of the shapes that one report holds. */
+export const sizeNames = ([first]: readonly { readonly sizes: Readonly<Record<string, number>> }[]): string =>
+  `(${Object.keys(first?.sizes ?? {}).join(', ')})`;
+
 /** The value below which a share of the sorted values lies, between neighbours in proportion. */
 function quantile(sorted: readonly number[], share: number): number {
   const at = (sorted.length - 1) * share;

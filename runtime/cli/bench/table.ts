@@ -1,14 +1,6 @@
 /** A benchmark's figures as rows of text: for the terminal, and for Markdown. */
 import { formatMilliseconds } from '../output.js';
-import {
-  type BenchReport,
-  type CompileTimes,
-  isMeasured,
-  type Measured,
-  type Skipped,
-  type Summary,
-  shapeText,
-} from './report.js';
+import { type BenchReport, type CompileTimes, isMeasured, type Summary, shapeText, sizeNames } from './report.js';
 
 export interface TextTable {
   readonly head: readonly string[];
@@ -24,9 +16,6 @@ function spread({ median, lower, upper }: Summary): string {
   const digits = (value: number) => (value / scale).toPrecision(3);
   return `${formatMilliseconds(median)} (${digits(lower)} to ${digits(upper)})`;
 }
-
-const sizeNames = (shapes: readonly (Measured | Skipped)[]): string =>
-  `(${Object.keys(shapes[0]?.sizes ?? {}).join(', ')})`;
 
 /** The times beside their floors. */
 export function timesTable({ shapes }: BenchReport): TextTable {
