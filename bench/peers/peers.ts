@@ -27,9 +27,9 @@ export type Peer =
       readonly lossAndGradient: Summary;
       readonly loss: Summary;
       readonly rounds: number;
-      /** Largest differences from ours: of costs, relative; of elements of the gradient. */
-      readonly costError: number;
-      readonly gradientError: number;
+      /** Largest differences from ours: of costs, relative; of elements of the gradient. Absent for what is no loss. */
+      readonly costError?: number;
+      readonly gradientError?: number;
     }
   | { readonly missing: string };
 
@@ -89,6 +89,8 @@ export async function runPeers({ python, shapes, threads, seconds, progress }: P
   }
 }
 
+const titles: Readonly<Record<string, string>> = { log_softmax: "PyTorch's log_softmax, no loss" };
+
 /** A row for each implementation that was measured: times, and how many times ours they are. */
 export function peersTable({ ours, peers }: PeersReport): TextTable {
   const rows = ours.shapes.filter(isMeasured).flatMap((shape) => {
@@ -103,7 +105,11 @@ export function peersTable({ ours, peers }: PeersReport): TextTable {
       '',
       '',
     ];
-    const others = Object.entries(peers[name] ?? {}).map(([who, peer]) => ['', who, ...peerCells(peer, shape)]);
+    const others = Object.entries(peers[name] ?? {}).map(([who, peer]) => [
+      '',
+      titles[who] ?? who,
+      ...peerCells(peer, shape),
+    ]);
     return [first, ...others];
   });
   return {
@@ -129,7 +135,7 @@ function peerCells(peer: Peer, { milliseconds: ours }: Measured): string[] {
   return [
     ...times(peer.lossAndGradient, ours.lossAndGradient),
     ...times(peer.loss, ours.loss),
-    peer.gradientError.toExponential(1),
+    peer.gradientError === undefined ? '' : peer.gradientError.toExponential(1),
   ];
 }
 
