@@ -15,8 +15,8 @@ export const measureApart = async (job: MeasureJob, progress: Progress): Promise
   (await runApart(job, progress)).value as Measured;
 
 /** A start as a user's process has it, with the cache folder as it is. */
-export async function compileApart(job: CompileJob, progress: Progress): Promise<CompileTimes> {
-  const { value, stderr } = await runApart(job, progress);
+export async function compileApart(job: CompileJob): Promise<CompileTimes> {
+  const { value, stderr } = await runApart(job, () => {});
   const { ready, build } = value as CompileAnswer;
   const stages: Record<string, number> = {};
   for (const [, name, time] of stderr.matchAll(stageLine)) {

@@ -36,23 +36,23 @@ export async function runBench(plan: BenchPlan): Promise<BenchReport> {
     const compiles: CompileReport[] = [];
     const shapes: (Measured | Skipped)[] = [];
     const { spec, device, params, threads, signature } = plan;
-    for (const sizes of plan.shapes) {
-      const name = shapeText(sizes);
-      const progress = (text: string) => plan.progress(`${name}: ${text}`);
+    /** Compiles the first time a class of sizes is met: each has a folder of its own, empty until then. */
+    const cacheOf = async (sizes: Sizes): Promise<string> => {
       const { key, sizes: fixed } = shapeClassOf(signature, withoutBatch(sizes), true);
-      let cacheDir = caches.get(key);
-      if (cacheDir === undefined) {
-        cacheDir = join(folder, String(caches.size));
-        caches.set(key, cacheDir);
-        const job = { kind: 'compile', spec, device, params, sizes, threads, cacheDir } as const;
-        progress('compiling');
-        const cold = await compileApart(job, () => {});
-        progress('starting from the cache');
-        // The GPU's drivers keep caches of their own, which are not ours to empty.
-        const warm = device === 'cpu' ? { warm: await compileApart(job, () => {}) } : {};
-        compiles.push({ sizes: fixed, cold, ...warm });
-      }
-      const shape = await measureShape(plan, sizes, cacheDir, progress);
+      const known = caches.get(key);
+      if (known !== undefined) return known;
+      const cacheDir = join(folder, String(caches.size));
+      caches.set(key, cacheDir);
+      const job = { kind: 'compile', spec, device, params, sizes, threads, cacheDir } as const;
+      plan.progress(`${shapeText(sizes)}: compiling`);
+      const cold = await compileApart(job);
+      plan.progress(`${shapeText(sizes)}: starting from the cache`);
+      // A GPU's drivers keep caches of their own, which are not ours to empty.
+      compiles.push({ sizes: fixed, cold, ...(device === 'cpu' ? { warm: await compileApart(job) } : {}) });
+      return cacheDir;
+    };
+    for (const sizes of plan.shapes) {
+      const shape = tooLarge(signature, sizes) ?? (await measureShape(plan, sizes, await cacheOf(sizes)));
       shapes.push(shape);
       await plan.shapeDone?.(shape);
     }
@@ -79,25 +79,24 @@ const withoutBatch = ({ B: _batch, ...sizes }: Sizes): Sizes => sizes;
 /** Beyond the tensors: the lattice, and the process itself. */
 const ROOM = { share: 0.25, bytes: 2 ** 28 };
 
-async function measureShape(
-  { spec, device, params, threads, rounds, seconds, seed, saveTo, signature }: BenchPlan,
-  sizes: Sizes,
-  cacheDir: string,
-  progress: (text: string) => void,
-): Promise<Measured | Skipped> {
+function tooLarge(signature: SpecSignature, sizes: Sizes): Skipped | undefined {
   const needed = tensorBytes(realInputs(signature, sizes)) * (1 + ROOM.share) + ROOM.bytes;
   const free = process.availableMemory();
-  if (needed > free) {
-    const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
-    return { sizes, skipped: `needs ${gib(needed)} GiB of memory, and ${gib(free)} are free` };
-  }
+  const gib = (bytes: number) => (bytes / 2 ** 30).toFixed(1);
+  return needed > free
+    ? { sizes, skipped: `needs ${gib(needed)} GiB of memory, and ${gib(free)} are free` }
+    : undefined;
+}
+
+async function measureShape(plan: BenchPlan, sizes: Sizes, cacheDir: string): Promise<Measured | Skipped> {
+  const { spec, device, params, threads, rounds, seconds, seed, saveTo } = plan;
   const job: MeasureJob = {
     ...{ kind: 'measure', spec, device, params, sizes, threads, cacheDir, seconds, seed },
     ...(rounds === undefined ? {} : { rounds }),
     ...(saveTo === undefined ? {} : { saveTo: join(saveTo, folderOf(sizes)) }),
   };
   try {
-    return await measureApart(job, progress);
+    return await measureApart(job, (text) => plan.progress(`${shapeText(sizes)}: ${text}`));
   } catch (error) {
     if ((error as { code?: unknown }).code === 'out-of-memory') return { sizes, skipped: (error as Error).message };
     throw error;
