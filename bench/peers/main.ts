@@ -9,7 +9,7 @@ import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { machineText } from '../../runtime/cli/bench/table.js';
 import { readNumber, readPositiveInteger } from '../../runtime/cli/options.js';
-import { print, printTable, report } from '../../runtime/cli/output.js';
+import { print, printTable, progressLine, report } from '../../runtime/cli/output.js';
 import { UsageError } from '../../runtime/cli/usage.js';
 import { peersTable, peerVersions, runPeers } from './peers.js';
 
@@ -27,10 +27,14 @@ async function main(): Promise<void> {
     values.threads === undefined ? os.availableParallelism() : readPositiveInteger(values.threads, '--threads');
   const seconds = readNumber(values.seconds, '--seconds');
   if (!(seconds > 0)) throw new UsageError(`--seconds: ${values.seconds} is not a time`);
+  const line = progressLine();
   const outcome = await runPeers({
-    ...{ python: values.python, shapes: positionals, threads, seconds },
-    progress: (text) => process.stderr.write(`${text}\n`),
-  });
+    python: values.python,
+    shapes: positionals,
+    threads,
+    seconds,
+    progress: line.show,
+  }).finally(line.wipe);
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(outcome, null, 1)}\n`);
   print(`${machineText(outcome.ours)}\n${peerVersions(outcome)}\n`);
   const { head, rows } = peersTable(outcome);

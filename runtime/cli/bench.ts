@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { SpecSignature } from '../signature.js';
 import type { BenchDevice, BenchReport } from './bench/report.js';
 import { collect, putOnce, readNumber, readPositiveInteger, splitPair } from './options.js';
-import { print, printJson, printTable } from './output.js';
+import { print, printJson, printTable, progressLine } from './output.js';
 import { Reported, UsageError } from './usage.js';
 
 interface BenchCommandOptions {
@@ -184,23 +184,4 @@ async function printReport(report: BenchReport): Promise<void> {
     print(title === '' ? '' : `\n${title}`);
     await printTable(head, rows);
   }
-}
-
-/** On a terminal one line that changes; elsewhere a line for each new shape. */
-function progressLine(): { show: (text: string) => void; wipe: () => void } {
-  if (process.stderr.isTTY === true) {
-    return {
-      show: (text) => process.stderr.write(`\r\u001b[K${text}...`),
-      wipe: () => process.stderr.write('\r\u001b[K'),
-    };
-  }
-  let shape = '';
-  return {
-    show: (text) => {
-      const [now = ''] = text.split(':');
-      if (now !== shape) process.stderr.write(`measuring ${now}\n`);
-      shape = now;
-    },
-    wipe: () => {},
-  };
 }

@@ -6,10 +6,18 @@ import { drawRatios } from '../../bench/chart.js';
 import { fillSections, section } from '../../bench/docs.js';
 import { peersTable } from '../../bench/peers/peers.js';
 import { compileToGraph, compileToKernels } from '../../compiler/compile.js';
-import { type BenchReport, isMeasured, type Measured, summarize } from '../../runtime/cli/bench/report.js';
+import {
+  type BenchReport,
+  isMeasured,
+  type Measured,
+  type MeasureJob,
+  summarize,
+} from '../../runtime/cli/bench/report.js';
+import { CapturingLoss } from '../../runtime/cli/bench/subject.js';
 import { kernelsTable, timesTable } from '../../runtime/cli/bench/table.js';
 import { bytesMoved, drawInts, logits, realInputs, shapeNames, tensorBytes } from '../../runtime/cli/bench/tensors.js';
 import { readNpy } from '../../runtime/cli/npy.js';
+import { loadDevice } from '../../runtime/device.js';
 import { findSpec, loadLoss } from '../../runtime/index.js';
 import { signatureOfGraph } from '../../runtime/signature.js';
 import { missing } from '../gpu/gpu.js';
@@ -263,6 +271,30 @@ describeLlvm('a small shape on the cpu', () => {
       expect(Math.abs(Number(costs.data[b]) / cost - 1)).toBeLessThan(1e-5);
     const error = Math.max(...Array.from(exact.grads!.data, (value, i) => Math.abs(value - Number(grads.data[i]))));
     expect(error).toBeLessThan(1e-5);
+  });
+
+  test('kernels timed one by one leave the very gradient that the call does', async () => {
+    const sizes = { B: 2, T: 20, U: 9, V: 64 };
+    const job: MeasureJob = {
+      kind: 'measure',
+      spec: findSpec('rnnt'),
+      device: 'cpu',
+      ...{ params: {}, sizes, threads: 2, cacheDir: join(folder, 'cache'), seconds: 1, seed: 1 },
+    };
+    const capturing = await CapturingLoss.open(await loadDevice('cpu', () => {}), job);
+    const { inputs, lengths } = drawInts(capturing.loss.signature, sizes, {}, 1);
+    const acts = { data: new Float32Array(2 * 20 * 10 * 64), shape: [2, 20, 10, 64] };
+    logits(1)(acts.data);
+    const grads = new Float32Array(acts.data.length);
+    const { costs } = await capturing.loss.forward({ acts, ...inputs, ...lengths }, { grads });
+    const { runner, batch } = capturing.latest;
+    const [wholeGrads, wholeCosts] = [grads.slice(), Float64Array.from(costs.data)];
+    grads.fill(Number.NaN);
+    batch.out.loss.fill(Number.NaN);
+    const phases = runner.profile!(batch);
+    expect(grads).toEqual(wholeGrads);
+    expect(batch.out.loss).toEqual(wholeCosts);
+    expect(phases.every(({ kernels }) => kernels.length > 0)).toBe(true);
   });
 
   test('what does not fit into memory is left out, and then nothing was measured; --json before a shape prints the object alone', async () => {
