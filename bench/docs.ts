@@ -11,13 +11,14 @@
  * Tables that nothing was measured for stay as they are.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { BenchReport } from '../runtime/cli/bench/report.js';
 import { compileTable, kernelsTable, machineText, type TextTable, timesTable } from '../runtime/cli/bench/table.js';
+import { withTemporaryFolder } from '../runtime/cli/bench/temporary.js';
 import { drawRatios } from './chart.js';
 import { type PeersReport, peersTable, peerVersions, runPeers } from './peers/peers.js';
 import { measureStart, startTable } from './start.js';
@@ -55,17 +56,14 @@ function ourSections(report: BenchReport): Record<string, string> {
   };
 }
 
-function readReport(file: string | undefined): BenchReport {
+async function readReport(file: string | undefined): Promise<BenchReport> {
   if (file !== undefined) return JSON.parse(readFileSync(file, 'utf8')) as BenchReport;
-  const folder = mkdtempSync(join(os.tmpdir(), 'trellis-docs-'));
-  try {
+  return withTemporaryFolder('trellis-docs-', async (folder) => {
     const json = join(folder, 'bench.json');
     const words = [join(root, 'bin', 'trellis.js'), 'bench', '--json', json];
     execFileSync(process.execPath, words, { stdio: ['ignore', 'ignore', 'inherit'] });
     return JSON.parse(readFileSync(json, 'utf8')) as BenchReport;
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 const commandsAsCode = ({ head, rows }: TextTable): TextTable => ({
@@ -82,7 +80,7 @@ async function main(): Promise<void> {
       start: { type: 'boolean' },
     },
   });
-  const report = readReport(values.report);
+  const report = await readReport(values.report);
   const peers =
     values.peers !== undefined
       ? (JSON.parse(readFileSync(values.peers, 'utf8')) as PeersReport)
@@ -95,7 +93,7 @@ async function main(): Promise<void> {
   const others = peers && {
     peers: section(`${measuredOn(peers.ours)} ${peerVersions(peers)}.`, peersTable(peers)),
   };
-  const start = values.start === true ? measureStart() : undefined;
+  const start = values.start === true ? await measureStart() : undefined;
   const packed = start && {
     packed: section(`Measured ${start.date.slice(0, 10)} on the same machine.`, commandsAsCode(startTable(start))),
   };

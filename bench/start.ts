@@ -6,13 +6,13 @@
  * The tensors are so small that nearly all of it is start-up. Packs and installs the package first, which takes a while.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { summarize } from '../runtime/cli/bench/report.js';
 import type { TextTable } from '../runtime/cli/bench/table.js';
+import { withTemporaryFolder } from '../runtime/cli/bench/temporary.js';
 import { formatMilliseconds, printTable } from '../runtime/cli/output.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -38,20 +38,19 @@ export interface StartReport {
 }
 
 /** @throws Error where the package cannot be packed, installed or run */
-export function measureStart(rounds = 5): StartReport {
-  const folder = mkdtempSync(join(os.tmpdir(), 'trellis-start-'));
-  const cache = join(folder, 'cache');
-  const app = join(folder, 'app');
-  const run = (cwd: string, [command, ...words]: readonly string[]): number => {
-    const start = performance.now();
-    const { status, stderr } = spawnSync(command as string, words, {
-      ...{ cwd, encoding: 'utf8', shell: windows },
-      env: { ...process.env, TRELLIS_CACHE_DIR: cache },
-    });
-    if (status !== 0) throw new Error(`${command} ${words.join(' ')} failed: ${stderr}`);
-    return performance.now() - start;
-  };
-  try {
+export const measureStart = (rounds = 5): Promise<StartReport> =>
+  withTemporaryFolder('trellis-start-', async (folder) => {
+    const cache = join(folder, 'cache');
+    const app = join(folder, 'app');
+    const run = (cwd: string, [command, ...words]: readonly string[]): number => {
+      const start = performance.now();
+      const { status, stderr } = spawnSync(command as string, words, {
+        ...{ cwd, encoding: 'utf8', shell: windows },
+        env: { ...process.env, TRELLIS_CACHE_DIR: cache },
+      });
+      if (status !== 0) throw new Error(`${command} ${words.join(' ')} failed: ${stderr}`);
+      return performance.now() - start;
+    };
     run(root, ['npm', 'pack', '--pack-destination', folder]);
     const tarball = readdirSync(folder).find((name) => name.endsWith('.tgz')) as string;
     mkdirSync(app);
@@ -74,10 +73,7 @@ export function measureStart(rounds = 5): StartReport {
         warm: median(words, () => {}),
       })),
     };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
+  });
 
 export const startTable = ({ commands: measured }: StartReport): TextTable => ({
   head: ['command', 'cold', 'warm'],
@@ -90,7 +86,7 @@ export const startTable = ({ commands: measured }: StartReport): TextTable => ({
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({ options: { json: { type: 'string' } } });
-  const report = measureStart();
+  const report = await measureStart();
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(report, null, 1)}\n`);
   const { head, rows } = startTable(report);
   await printTable(head, rows);

@@ -1,7 +1,6 @@
 /** Other implementations beside ours: what they answer, and how that reads. */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import os from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -15,6 +14,7 @@ import {
 } from '../../runtime/cli/bench/report.js';
 import { folderOf, runBench } from '../../runtime/cli/bench/run.js';
 import type { TextTable } from '../../runtime/cli/bench/table.js';
+import { withTemporaryFolder } from '../../runtime/cli/bench/temporary.js';
 import { readShapes } from '../../runtime/cli/bench.js';
 import { formatMilliseconds } from '../../runtime/cli/output.js';
 import { openSpec } from '../../runtime/cli/stages.js';
@@ -53,11 +53,10 @@ export interface PeersOptions {
 }
 
 /** Measures ours and theirs, shape by shape, so that both meet the same state of the machine. */
-export async function runPeers({ python, shapes, threads, seconds, progress }: PeersOptions): Promise<PeersReport> {
-  const folder = mkdtempSync(join(os.tmpdir(), 'trellis-peers-'));
-  const script = fileURLToPath(new URL('run.py', import.meta.url));
-  const peers: Record<string, Record<string, Peer>> = {};
-  try {
+export const runPeers = ({ python, shapes, threads, seconds, progress }: PeersOptions): Promise<PeersReport> =>
+  withTemporaryFolder('trellis-peers-', async (folder) => {
+    const script = fileURLToPath(new URL('run.py', import.meta.url));
+    const peers: Record<string, Record<string, Peer>> = {};
     const { signature } = await openSpec('rnnt');
     const ours = await runBench({
       ...{
@@ -84,10 +83,7 @@ export async function runPeers({ python, shapes, threads, seconds, progress }: P
       },
     });
     return { ours, peers };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
+  });
 
 const titles: Readonly<Record<string, string>> = { log_softmax: "PyTorch's log_softmax, no loss" };
 

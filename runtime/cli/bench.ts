@@ -34,8 +34,8 @@ export function addBench(trellis: Command): void {
     .command('bench')
     .summary('measure a loss beside the memory speed of this machine')
     .description(
-      'Measures the loss with its gradient, the loss alone, and how fast this machine reads and writes tensors of the\n' +
-        'same size, in turns within one process; a process of its own for each shape. Takes some seconds a shape.',
+      'Measures the loss with its gradient, the loss alone, and how fast this machine reads and writes tensors of ' +
+        'the same size, in turns within one process; a process of its own for each shape. Takes some seconds a shape.',
     )
     .argument('[shapes...]', 'B,T,U,V each (default: those that are usual in papers, a minute and a half)')
     .option('--spec <spec>', 'a name from "trellis list", or a path to a spec file', 'rnnt')

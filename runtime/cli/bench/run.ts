@@ -1,5 +1,4 @@
 /** A whole benchmark: each class of sizes compiled, each shape measured. */
-import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
 import { shapeClassOf } from '../../cache.js';
@@ -8,6 +7,7 @@ import type { SpecSignature } from '../../signature.js';
 import { compileApart, measureApart } from './process.js';
 import type { BenchDevice, BenchReport, CompileReport, Machine, Measured, MeasureJob, Skipped } from './report.js';
 import { shapeText } from './report.js';
+import { withTemporaryFolder } from './temporary.js';
 import { realInputs, type Sizes, tensorBytes } from './tensors.js';
 
 export interface BenchPlan {
@@ -29,9 +29,8 @@ export interface BenchPlan {
 }
 
 /** @throws InputError for sizes or parameters the spec does not take, TrellisError where the device is not available */
-export async function runBench(plan: BenchPlan): Promise<BenchReport> {
-  const folder = mkdtempSync(join(os.tmpdir(), 'trellis-bench-'));
-  try {
+export const runBench = (plan: BenchPlan): Promise<BenchReport> =>
+  withTemporaryFolder('trellis-bench-', async (folder) => {
     const caches = new Map<string, string>();
     const compiles: CompileReport[] = [];
     const shapes: (Measured | Skipped)[] = [];
@@ -69,10 +68,7 @@ export async function runBench(plan: BenchPlan): Promise<BenchReport> {
       compiles,
       shapes,
     };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
+  });
 
 const withoutBatch = ({ B: _batch, ...sizes }: Sizes): Sizes => sizes;
 
