@@ -73,6 +73,12 @@ export interface Batch {
   readonly signal: AbortSignal | undefined;
 }
 
+/** How long one phase of a program took, and each of its kernels by itself. */
+export interface PhaseTime {
+  readonly milliseconds: number;
+  readonly kernels: readonly { readonly kernel: string; readonly milliseconds: number }[];
+}
+
 /** A built kernel for one shape class. Several runs may be in flight at once; two runs of equal batches are bit-identical. */
 export interface Runner {
   /** 'disk': the compiler did not run. 'compiled': it did. */
@@ -81,6 +87,8 @@ export interface Runner {
   run(batch: Batch): Promise<void>;
   /** Absent where a device cannot wait for its result (a GPU). */
   runSync?(batch: Batch): void;
+  /** For benchmarks: the same results, made phase by phase. Absent where a device tells times by other means or not at all. */
+  profile?(batch: Batch): readonly PhaseTime[];
 }
 
 /** A spec as one device has read it. */

@@ -14,7 +14,7 @@ import { CacheStore, type JsonValue } from '../cache-store.js';
 import { outline, prepare } from '../compiler/compile.js';
 import type { CompileOptions, PreparedProgram, SpecOutline } from '../compiler/protocol.js';
 import { outlineAsync, prepareAsync } from '../compiler/service.js';
-import type { Batch, Device, DeviceOptions, DeviceSpec, Runner, ShapeClass } from '../device.js';
+import type { Batch, Device, DeviceOptions, DeviceSpec, PhaseTime, Runner, ShapeClass } from '../device.js';
 import { TrellisError, throwIfAborted } from '../errors.js';
 import type { SpecSignature } from '../signature.js';
 import { CpuExecutor } from './executor.js';
@@ -253,6 +253,10 @@ class CpuRunner implements Runner {
     const { own, deliver } = this.#apart(batch);
     this.executor.run(this.#call(own, undefined));
     deliver();
+  }
+
+  profile(batch: Batch): PhaseTime[] {
+    return this.executor.profile(this.#call(batch, undefined));
   }
 
   /** A gradient that is to replace its input, but reads more of it than the cell it writes, is made in memory of its own. */
