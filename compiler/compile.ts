@@ -9,6 +9,7 @@
 import { DeriveProblem, deriveGraph } from './derive/derive.js';
 import { readSpec } from './frontend/index.js';
 import type { Graph } from './graph/graph.js';
+import { type PackedGraph, unpackGraph } from './graph/pack.js';
 import { printGraph } from './graph/print.js';
 import { verifyGraph } from './graph/verify.js';
 import type { KernelProgram } from './kernel/kernel.js';
@@ -73,6 +74,18 @@ const derive: Stage<ReadSpec, SourceSpec> = {
   subject: ({ graph }) => graph.name,
 };
 
+const restore: Stage<PackedGraph, SourceSpec> = {
+  name: 'derived',
+  why: 'in place of the two before: equations that were read earlier, so that the parser need not be loaded',
+  run: (packed) => {
+    const graph = unpackGraph(packed);
+    return { graph, stated: graph, files: [] };
+  },
+  verify: ({ graph }) => verifyGraph(graph),
+  print: ({ graph }) => printGraph(graph),
+  subject: (_packed, { graph }) => graph.name,
+};
+
 const plan = (options: ScheduleOptions): Stage<SourceSpec, KernelProgram> => ({
   name: 'kernels',
   why: 'how the equations are computed: what is stored, what runs after what, what runs side by side',
@@ -112,6 +125,12 @@ function runStage<From, To>(stage: Stage<From, To>, from: From): To {
 
 /** Reads a spec file and derives what it leaves to be derived. @throws SpecError for a mistake in it, with its place. */
 export const compileToGraph = (file: string): SourceSpec => runStage(derive, runStage(read, file));
+
+/**
+ * A spec from its packed equations: `stated` is what was derived, and there are neither files nor places to show mistakes in.
+ * @throws CompilerBug for what `packGraph` did not make
+ */
+export const restoreGraph = (packed: PackedGraph): SourceSpec => runStage(restore, packed);
 
 /** Schedules a spec for given sizes. @throws SpecError where a recurrence has no possible order of cells. */
 export const compileToKernels = (spec: SourceSpec, options: ScheduleOptions): KernelProgram =>

@@ -236,3 +236,15 @@ export class CacheStore {
     }
   }
 }
+
+const stores = new Map<string | false | undefined, CacheStore>();
+
+/** The store of a folder (undefined: the user's): one per process, as it also remembers in memory what it read. */
+export function storeFor(directory: string | false | undefined): CacheStore {
+  let store = stores.get(directory);
+  if (!store) {
+    store = new CacheStore(directory === undefined ? {} : { directory });
+    stores.set(directory, store);
+  }
+  return store;
+}

@@ -1,23 +1,39 @@
 /** The compiler as the runtime calls it: on this thread, or in the worker. */
-import { compile, compileToGraph, type SourceSpec } from '../../compiler/compile.js';
+import { compile, compileToGraph, restoreGraph, type SourceSpec } from '../../compiler/compile.js';
+import { type PackedGraph, packGraph } from '../../compiler/graph/pack.js';
+import { SpecError } from '../../compiler/source.js';
 import { signatureOfGraph } from '../signature.js';
 import type { CompileOptions, PreparedProgram, SpecOutline } from './protocol.js';
 
-/** The latest spec read, since its outline is usually followed by a compile. */
-let latest: { readonly file: string; readonly source: SourceSpec } | undefined;
-
 /** Reads a spec. @throws SpecError for a mistake in it. */
 export function outline(file: string): SpecOutline {
-  const source = compileToGraph(file);
-  latest = { file, source };
-  return { signature: signatureOfGraph(source.graph), files: source.files };
+  const { graph, files } = compileToGraph(file);
+  return { signature: signatureOfGraph(graph), files, graph: packGraph(graph) };
 }
 
-/** Compiles a spec, as its files are now, to LLVM IR text. @throws SpecError for a mistake in it. */
-export function prepare(file: string, options: CompileOptions): PreparedProgram {
-  const source = latest?.file === file ? latest.source : compileToGraph(file);
-  latest = undefined;
-  const { program, llvm } = compile(source, options);
+/**
+ * Goes on from a spec's equations as they were read. A mistake that shows only now is shown in the author's file, which is
+ * read again for it: a packed graph does not know its places.
+ * @returns what `further` makes of it, and the files where they were read again
+ */
+export function goOn<T>(
+  file: string,
+  packed: PackedGraph,
+  further: (source: SourceSpec) => T,
+): { readonly value: T; readonly reread?: SpecOutline['files'] } {
+  try {
+    return { value: further(restoreGraph(packed)) };
+  } catch (error) {
+    if (!(error instanceof SpecError)) throw error;
+    const source = compileToGraph(file);
+    return { value: further(source), reread: source.files };
+  }
+}
+
+/** Compiles a spec that was read to LLVM IR text. @throws SpecError for a mistake in it. */
+export function prepare(file: string, packed: PackedGraph, options: CompileOptions): PreparedProgram {
+  const { value, reread } = goOn(file, packed, (source) => compile(source, options));
+  const { program, llvm } = value;
   const phases = program.phases.map((phase) => phase.map((kernel) => ({ ...kernel, doc: [], body: [] })));
-  return { files: source.files, plan: { ...program, phases }, llvm };
+  return { plan: { ...program, phases }, llvm, ...(reread && { reread }) };
 }

@@ -1,21 +1,23 @@
 /** What the compiler's worker thread is asked, and what it answers. Everything here can be posted between threads. */
 
+import type { PackedGraph } from '../../compiler/graph/pack.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import type { LlvmTarget } from '../../compiler/llvm/index.js';
 import type { ScheduleOptions } from '../../compiler/schedule/index.js';
 import { SpecError, type SpecErrorOptions } from '../../compiler/source.js';
 import type { SpecSignature } from '../signature.js';
 
-/** What a spec's files say: its arguments, and the files it consists of. */
+/** What a spec's files say: its arguments and equations, and the files it consists of. */
 export interface SpecOutline {
   readonly signature: SpecSignature;
   readonly files: readonly { readonly path: string; readonly text: string }[];
+  readonly graph: PackedGraph;
 }
 
 /** A program ready for LLVM: its text, and what a launch needs of the kernels (their bodies are in the text). */
 export interface PreparedProgram {
-  /** The files it was made from, as they were. */
-  readonly files: SpecOutline['files'];
+  /** The files it was made from, where they had to be read once more: they may have changed. */
+  readonly reread?: SpecOutline['files'];
   readonly plan: KernelProgram;
   readonly llvm: string;
 }
@@ -24,7 +26,12 @@ export type CompileOptions = ScheduleOptions & LlvmTarget;
 
 export type Request =
   | { readonly kind: 'outline'; readonly file: string }
-  | { readonly kind: 'prepare'; readonly file: string; readonly options: CompileOptions };
+  | {
+      readonly kind: 'prepare';
+      readonly file: string;
+      readonly graph: PackedGraph;
+      readonly options: CompileOptions;
+    };
 
 export type Answer =
   | { readonly id: number; readonly value: SpecOutline | PreparedProgram }

@@ -3,6 +3,7 @@
  * when it has been idle for a while, and never a reason for the process to stay alive.
  */
 import { Worker } from 'node:worker_threads';
+import type { PackedGraph } from '../../compiler/graph/pack.js';
 import { SpecError } from '../../compiler/source.js';
 import type { Answer, CompileOptions, PreparedProgram, Request, SpecOutline } from './protocol.js';
 
@@ -24,8 +25,8 @@ export const outlineAsync = (file: string): Promise<SpecOutline> =>
   ask({ kind: 'outline', file }) as Promise<SpecOutline>;
 
 /** As `prepare` in compile.ts. @throws SpecError */
-export const prepareAsync = (file: string, options: CompileOptions): Promise<PreparedProgram> =>
-  ask({ kind: 'prepare', file, options }) as Promise<PreparedProgram>;
+export const prepareAsync = (file: string, graph: PackedGraph, options: CompileOptions): Promise<PreparedProgram> =>
+  ask({ kind: 'prepare', file, graph, options }) as Promise<PreparedProgram>;
 
 function ask(request: Request): Promise<SpecOutline | PreparedProgram> {
   const id = nextId++;

@@ -1,20 +1,18 @@
 /**
  * The cpu device: a spec is compiled through LLVM to native code for this machine, or found compiled on disk.
  *
- * Two things are kept on disk: what a spec's file says about its arguments, and for each shape class the object code
- * with its launch plan. With both, a process starts without reading the spec and without LLVM's optimiser.
+ * For each shape class the object code is kept on disk, with its launch plan. With it, and with what is known of the spec
+ * (`known-specs.ts`), a process starts without reading the spec and without LLVM's optimiser.
  */
-import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
-import { CacheStore, type JsonValue } from '../cache-store.js';
-import { outline, prepare } from '../compiler/compile.js';
-import type { CompileOptions, PreparedProgram, SpecOutline } from '../compiler/protocol.js';
-import { outlineAsync, prepareAsync } from '../compiler/service.js';
-import type { Batch, Device, DeviceOptions, DeviceSpec, Runner, ShapeClass } from '../device.js';
+import { type CacheStore, type JsonValue, storeFor } from '../cache-store.js';
+import { prepare } from '../compiler/compile.js';
+import type { CompileOptions, PreparedProgram } from '../compiler/protocol.js';
+import { prepareAsync } from '../compiler/service.js';
+import type { Batch, Device, DeviceSpec, Runner, ShapeClass } from '../device.js';
 import { TrellisError, throwIfAborted } from '../errors.js';
+import { compilerFingerprint } from '../fingerprint.js';
+import { hashesOf, type KnownSpec, openSpec, openSpecSync, sourceHash } from '../known-specs.js';
 import type { SpecSignature } from '../signature.js';
 import { CpuExecutor } from './executor.js';
 import { LlvmJit } from './jit.js';
@@ -54,90 +52,18 @@ function openDevice(): Device {
   device = {
     name: 'cpu',
     reals: 'f32',
-    open: (file, options) => open(file, jit, storeFor(options)),
-    openSync: (file, options) => openSync(file, jit, storeFor(options)),
+    open: (file, options) => open(file, jit, storeFor(options.cacheDir)),
+    openSync: (file, options) => openSync(file, jit, storeFor(options.cacheDir)),
   };
   return device;
 }
 
-const stores = new Map<string | false | undefined, CacheStore>();
-
-/** One store per folder and process: it also remembers in memory what it read. */
-function storeFor({ cacheDir }: DeviceOptions): CacheStore {
-  let store = stores.get(cacheDir);
-  if (!store) {
-    store = new CacheStore(cacheDir === undefined ? {} : { directory: cacheDir });
-    stores.set(cacheDir, store);
-  }
-  return store;
-}
-
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
-
-let compilerHash: string | undefined;
-
-/** Changes whenever the compiler does: objects made by another version of it are never used. */
-function compilerFingerprint(): string {
-  if (compilerHash === undefined) {
-    const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-    const files: string[] = [];
-    const visit = (folder: string): void => {
-      for (const entry of readdirSync(folder, { withFileTypes: true })) {
-        const path = join(folder, entry.name);
-        if (entry.isDirectory()) visit(path);
-        else if (/\.(js|ts)$/.test(entry.name) && !entry.name.endsWith('.d.ts')) files.push(path);
-      }
-    };
-    for (const folder of ['compiler', 'dsl']) visit(join(root, folder));
-    const hash = createHash('sha256');
-    for (const file of files.sort()) hash.update(readFileSync(file));
-    compilerHash = hash.digest('hex');
-  }
-  return compilerHash;
-}
-
-/** What is remembered about a spec's file: its arguments, and the files it is made of with their hashes. */
-interface SpecRecord {
-  readonly signature: SpecSignature;
-  readonly files: readonly { readonly path: string; readonly hash: string }[];
-}
-
-type SourceFiles = SpecOutline['files'];
-const hashesOf = (files: SourceFiles): SpecRecord['files'] =>
-  files.map(({ path, text }) => ({ path, hash: sha256(text) }));
-const joinHashes = (files: SpecRecord['files']): string =>
-  sha256(files.map(({ path, hash }) => `${path} ${hash}`).join('\n'));
-
-const recordKey = (file: string): string =>
-  `spec\n${compilerFingerprint()}\n${file}\n${sha256(readFileSync(file, 'utf8'))}`;
-
-/** The record from disk, if every file of the spec is as it was. */
-function recall(file: string, store: CacheStore): SpecRecord | undefined {
-  const entry = store.get(recordKey(file));
-  if (!entry) return undefined;
-  const record = entry.metadata as unknown as SpecRecord;
-  try {
-    const unchanged = record.files.every(({ path, hash }) => sha256(readFileSync(path, 'utf8')) === hash);
-    return unchanged ? record : undefined;
-  } catch {
-    return undefined; // a file it imported is gone: reading the spec will say so
-  }
-}
-
-function remember(file: string, store: CacheStore, { signature, files }: SpecOutline): SpecRecord {
-  const record: SpecRecord = { signature, files: hashesOf(files) };
-  store.set(recordKey(file), record as unknown as JsonValue, new Uint8Array(0));
-  return record;
-}
-
 async function open(file: string, jit: LlvmJit, store: CacheStore): Promise<DeviceSpec> {
-  const record = recall(file, store) ?? remember(file, store, await outlineAsync(file));
-  return new CpuSpec(file, jit, store, record);
+  return new CpuSpec(file, jit, store, await openSpec(file, store));
 }
 
 function openSync(file: string, jit: LlvmJit, store: CacheStore): DeviceSpec {
-  const record = recall(file, store) ?? remember(file, store, outline(file));
-  return new CpuSpec(file, jit, store, record);
+  return new CpuSpec(file, jit, store, openSpecSync(file, store));
 }
 
 class CpuSpec implements DeviceSpec {
@@ -149,10 +75,10 @@ class CpuSpec implements DeviceSpec {
     private readonly file: string,
     private readonly jit: LlvmJit,
     private readonly store: CacheStore,
-    record: SpecRecord,
+    private readonly known: KnownSpec,
   ) {
-    this.signature = record.signature;
-    this.#sourceHash = joinHashes(record.files);
+    this.signature = known.signature;
+    this.#sourceHash = sourceHash(known.files);
   }
 
   #programKey(shapeClass: ShapeClass): string {
@@ -170,10 +96,10 @@ class CpuSpec implements DeviceSpec {
     return new CpuRunner('disk', this.signature, new CpuExecutor(plan, entry.payload, this.jit, this.store));
   }
 
-  #finish(shapeClass: ShapeClass, { plan, files }: PreparedProgram, object: Uint8Array): Runner {
+  #finish(shapeClass: ShapeClass, { plan, reread }: PreparedProgram, object: Uint8Array): Runner {
     const runner = new CpuRunner('compiled', this.signature, new CpuExecutor(plan, object, this.jit, this.store));
     // A file that changed since it was first read made another program: it must not be kept under the old one's key.
-    if (joinHashes(hashesOf(files)) === this.#sourceHash)
+    if (reread === undefined || sourceHash(hashesOf(reread)) === this.#sourceHash)
       this.store.set(this.#programKey(shapeClass), plan as unknown as JsonValue, object);
     return runner;
   }
@@ -181,7 +107,7 @@ class CpuSpec implements DeviceSpec {
   async prepare(shapeClass: ShapeClass): Promise<Runner> {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = await prepareAsync(this.file, this.#options(shapeClass));
+    const prepared = await prepareAsync(this.file, this.known.graph, this.#options(shapeClass));
     const { object } = await this.jit.compileAsync(prepared.llvm, { name: `${prepared.plan.name}.ll` });
     return this.#finish(shapeClass, prepared, object);
   }
@@ -189,7 +115,7 @@ class CpuSpec implements DeviceSpec {
   prepareSync(shapeClass: ShapeClass): Runner {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = prepare(this.file, this.#options(shapeClass));
+    const prepared = prepare(this.file, this.known.graph, this.#options(shapeClass));
     return this.#finish(
       shapeClass,
       prepared,

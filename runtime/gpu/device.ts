@@ -1,11 +1,14 @@
 /** The webgpu device: a spec is compiled to WGSL and run through WebGPU. */
-import { compileToGraph, compileToKernels, type SourceSpec } from '../../compiler/compile.js';
+import { compileToKernels } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import { reportStage } from '../../compiler/trace.js';
 import type { WgslTarget } from '../../compiler/wgsl/index.js';
+import { storeFor } from '../cache-store.js';
+import { goOn } from '../compiler/compile.js';
 import type { Device, DeviceSpec, GpuAccess, Runner, ShapeClass } from '../device.js';
 import { TrellisError } from '../errors.js';
-import { type SpecSignature, signatureOfGraph } from '../signature.js';
+import { type KnownSpec, openSpec } from '../known-specs.js';
+import type { SpecSignature } from '../signature.js';
 import { isSoftware } from './adapter.js';
 import type { PoolStats } from './buffers.js';
 import { packBuffers } from './packing.js';
@@ -34,7 +37,7 @@ export async function openGpuDevice(options: GpuOptions = {}): Promise<GpuDevice
   return {
     name: 'webgpu',
     reals: 'f32',
-    open: async (file) => new GpuSpec(compileToGraph(file), host),
+    open: async (file, { cacheDir }) => new GpuSpec(file, await openSpec(file, storeFor(cacheDir)), host),
     gpu: accessTo(host),
     gpuDevice: async () => (await host.session()).device,
     memory: async () => (await host.session()).pool.stats,
@@ -72,15 +75,19 @@ class GpuSpec implements DeviceSpec {
   readonly signature: SpecSignature;
 
   constructor(
-    private readonly source: SourceSpec,
+    private readonly file: string,
+    private readonly known: KnownSpec,
     private readonly host: GpuHost,
   ) {
-    this.signature = signatureOfGraph(source.graph);
+    this.signature = known.signature;
   }
 
   async prepare({ sizes, gradients }: ShapeClass): Promise<Runner> {
     const lengths = this.signature.lengths.map(({ argument }) => argument);
-    const program = packBuffers(compileToKernels(this.source, { sizes, gradients, lattice: 'f64' }), lengths);
+    const { value: kernels } = goOn(this.file, this.known.graph, (source) =>
+      compileToKernels(source, { sizes, gradients, lattice: 'f64' }),
+    );
+    const program = packBuffers(kernels, lengths);
     const runner = new GpuRunner(this.signature, (target) => gpuProgram(program, target), this.host);
     await runner.prepare();
     return runner;
