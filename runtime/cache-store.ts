@@ -108,6 +108,11 @@ export class CacheStore {
     return { directory: this.#directory, ...this.#counts, note: this.#note };
   }
 
+  /** Whether nothing at all has been stored, by this process or another. */
+  get isEmpty(): boolean {
+    return this.#memory.size === 0 && this.#files().length === 0;
+  }
+
   /** What was stored under exactly this key, or null. Never throws. */
   get(key: string): CacheEntry | null {
     const kept = this.#memory.get(key);

@@ -37,14 +37,17 @@ interface Slot {
 export function shapeClassOf(
   signature: SpecSignature,
   sizes: Readonly<Record<string, number>>,
-  gradients: boolean,
+  { gradients, perNode }: Pick<ShapeClass, 'gradients' | 'perNode'>,
 ): ShapeClass {
   const varying = new Set(signature.lengths.map(({ size }) => size));
   const fixed = Object.entries(sizes)
     .filter(([size]) => !varying.has(size))
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  const words = [...fixed.map(([size, value]) => `${size}=${value}`), gradients ? 'gradients' : 'score'];
-  return { sizes: Object.fromEntries(fixed), gradients, key: words.join(' ') };
+  const results = [gradients ? 'gradients' : 'score', perNode].filter((word) => word !== undefined);
+  // A best path has neither.
+  const wanted = perNode === 'best-path' ? [perNode] : results;
+  const words = [...fixed.map(([size, value]) => `${size}=${value}`), ...wanted];
+  return { sizes: Object.fromEntries(fixed), gradients, ...(perNode ? { perNode } : {}), key: words.join(' ') };
 }
 
 export class KernelCache {

@@ -17,7 +17,12 @@ export interface ShapeClass {
   readonly sizes: Readonly<Record<string, number>>;
   /** False: score only. */
   readonly gradients: boolean;
-  /** For people and as a cache key: 'V=1024 gradients', 'V=1024 score'. */
+  /**
+   * Results over the nodes of the lattice: 'posteriors' beside the loss, or in the place of the loss the 'best-path', whose score is
+   * then minus the loss. Absent: none.
+   */
+  readonly perNode?: 'posteriors' | 'best-path';
+  /** For people and as a cache key: 'V=1024 gradients', 'V=1024 score', 'V=1024 score posteriors', 'V=1024 best-path'. */
   readonly key: string;
 }
 
@@ -51,6 +56,8 @@ export interface Batch {
      * array of its input (in place): then a cell of the input must have been read before it is written, within its sample.
      */
     readonly gradients?: Readonly<Record<string, RealArray>>;
+    /** Results over the nodes, [B, ...nodes] as padded sizes make them, by name; every element is to be written, padding with 0. */
+    readonly perNode?: Readonly<Record<string, RealArray>>;
     /** Gradients to be written to GPU memory, which are not among `gradients`. One may be the very buffer of its input. */
     readonly gpuGradients?: Readonly<Record<string, GPUBuffer>>;
   };

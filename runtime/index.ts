@@ -7,6 +7,7 @@ import './devices.js';
 import './webgpu-names.js';
 
 export { SpecError } from '../compiler/source.js';
+export type { AlignedLabel, Alignment, AlignResult, PathStep } from './align.js';
 export type { CacheEntry, CacheStats } from './cache.js';
 export {
   type Batch,
@@ -33,6 +34,6 @@ export {
 export type { CallOptions, CommonOptions, DeviceChoice, Infeasible, LossOptions } from './options.js';
 export { type Reduction, reductionNames } from './reduction.js';
 export { RNNTLoss, type RNNTLossOptions, rnntLoss } from './rnnt-loss.js';
-export type { SpecSignature } from './signature.js';
+export type { LatticeSignature, SpecSignature } from './signature.js';
 export { findSpec, listSpecs, type SpecInfo } from './specs.js';
 export type { GpuTensor, NestedNumbers, RealArray, Tensor, TensorLike, TypedArray } from './tensor.js';

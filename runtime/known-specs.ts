@@ -7,7 +7,7 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { basename, join, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { PackedGraph } from '../compiler/graph/pack.js';
+import type { PackedSpec } from '../compiler/compile.js';
 import type { CacheStore, JsonValue } from './cache-store.js';
 import { outline } from './compiler/compile.js';
 import type { SpecOutline } from './compiler/protocol.js';
@@ -27,7 +27,7 @@ export interface KnownSpec {
   readonly signature: SpecSignature;
   /** The files it is made of. */
   readonly files: readonly FileHash[];
-  readonly graph: PackedGraph;
+  readonly equations: PackedSpec;
 }
 
 /** Hash of all the source there is to a spec. */
@@ -64,8 +64,8 @@ function fromStore(file: string, store: CacheStore): KnownSpec | undefined {
   return known && isUnchanged(known) ? known : undefined;
 }
 
-function remember(file: string, store: CacheStore, { signature, files, graph }: SpecOutline): KnownSpec {
-  const known: KnownSpec = { signature, files: hashesOf(files), graph };
+function remember(file: string, store: CacheStore, { signature, files, equations }: SpecOutline): KnownSpec {
+  const known: KnownSpec = { signature, files: hashesOf(files), equations };
   store.set(recordKey(file), known as unknown as JsonValue, new Uint8Array(0));
   return known;
 }
@@ -101,12 +101,12 @@ export function shipped(file: string, folder = prebuiltFolder): KnownSpec | unde
   } catch {
     return undefined; // a checkout, or a damaged package: reading the spec gives the same
   }
-  const { compiler, signature, files, graph } = prebuilt;
+  const { compiler, signature, files, equations } = prebuilt;
   if (compiler !== compilerFingerprint()) return undefined;
   // As a reading names them, so that what was compiled of either serves both.
   const known = {
     signature,
-    graph,
+    equations,
     files: files.map(({ path, hash }) => ({ path: realPath(join(root, path)), hash })),
   };
   return isUnchanged(known) ? known : undefined;
@@ -122,14 +122,14 @@ function realPath(path: string): string {
 
 /** The text and name of a shipped spec's record, for the build. @throws SpecError */
 export function prebuild(file: string, folder: string): { readonly path: string; readonly text: string } {
-  const { signature, files, graph } = outline(file);
+  const { signature, files, equations } = outline(file);
   const root = realpathSync(packageRoot());
   const relativePath = (path: string): string => relative(root, path).split(sep).join('/');
   const prebuilt: Prebuilt = {
     compiler: compilerFingerprint(),
     signature,
     files: hashesOf(files).map(({ path, hash }) => ({ path: relativePath(path), hash })),
-    graph,
+    equations,
   };
   return { path: prebuiltFile(file, folder), text: JSON.stringify(prebuilt) };
 }

@@ -42,6 +42,10 @@ export interface CallOptions {
    * GPUBuffer, which the caller destroys.
    */
   readonly grads?: boolean | Float32Array | GPUBuffer | 'in-place';
+  /**
+   * true: the result has the posteriors of the arcs and the occupancy of the nodes as well. For a spec that states arcs; default false.
+   */
+  readonly posteriors?: boolean;
   /** Aborting rejects with the signal's reason; the loss stays usable. What an output array then holds is not specified. */
   readonly signal?: AbortSignal;
   /** Parameters for this call only. */
@@ -58,7 +62,9 @@ export interface Settings {
 }
 
 export const commonNames = ['device', 'reduction', 'infeasible', 'threads', 'cacheDir'] as const;
-export const callNames = ['grads', 'signal', 'params'] as const;
+export const callNames = ['grads', 'posteriors', 'signal', 'params'] as const;
+/** What `align` takes of them. */
+export const alignNames = ['signal', 'params'] as const;
 
 const refuse = (argument: string, value: unknown, allowed: string): InputError =>
   new InputError({ code: 'option', argument, problem: `is ${describe(value)}`, value, allowed });
@@ -127,11 +133,12 @@ export function checkParamsObject(params: unknown): ParamValues {
 
 /** @throws InputError */
 export function checkCall(options: unknown, names: readonly string[] = callNames): CallOptions {
-  const { grads = true, signal, params } = checkOptionNames('call options', options, names);
+  const { grads = true, posteriors = false, signal, params } = checkOptionNames('call options', options, names);
   const isArray = Object.prototype.toString.call(grads) === '[object Float32Array]';
   if (typeof grads !== 'boolean' && grads !== 'in-place' && !isArray && !isGpuBuffer(grads)) {
     throw refuse('grads', grads, "true, false, a Float32Array or GPUBuffer to write to, or 'in-place'");
   }
+  if (typeof posteriors !== 'boolean') throw refuse('posteriors', posteriors, 'true or false');
   if (
     signal !== undefined &&
     !(typeof signal === 'object' && signal !== null && 'aborted' in signal && 'addEventListener' in signal)
@@ -140,6 +147,7 @@ export function checkCall(options: unknown, names: readonly string[] = callNames
   }
   return {
     grads: grads as NonNullable<CallOptions['grads']>,
+    posteriors,
     params: checkParamsObject(params),
     ...(signal === undefined ? {} : { signal: signal as AbortSignal }),
   };

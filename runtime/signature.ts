@@ -3,7 +3,7 @@
  * A compiled graph has it, and so has the header of a spec that runs as plain TypeScript; both give the
  * same struct, so that a mistake gets the same message on every device.
  */
-import type { Graph, InputDecl, LengthDecl, ParamDecl, SizeExpr } from '../compiler/graph/graph.js';
+import type { Expr, Graph, InputDecl, LengthDecl, ParamDecl, SizeExpr } from '../compiler/graph/graph.js';
 import { evalSize, sizeSymbol } from '../compiler/graph/size.js';
 import { parseDim } from '../dsl/dims.js';
 import type { LossDefinition } from '../dsl/types.js';
@@ -18,12 +18,60 @@ export interface SpecSignature {
   readonly params: readonly ParamDecl[];
   /** Names of the inputs that the spec gives a gradient for. */
   readonly gradients: readonly string[];
+  /** Of a spec that states arcs: what posteriors and alignments need to know. */
+  readonly lattice?: LatticeSignature;
 }
 
-/** The signature of a compiled spec. Plain data: it may be written to a cache as JSON. */
-export function signatureOfGraph(graph: Graph): SpecSignature {
+export interface LatticeSignature {
+  /** Extents of the nodes. */
+  readonly nodes: readonly SizeExpr[];
+  /** Where paths begin: int expressions of sizes and parameters. */
+  readonly start: readonly Expr[];
+  /** In the order in which a best path numbers them. */
+  readonly arcs: readonly { readonly name: string; readonly step: readonly number[] }[];
+  /** Names of the posteriors: the arcs' and 'occupancy'. */
+  readonly posteriors: readonly string[];
+}
+
+/**
+ * The signature of a compiled spec. Plain data: it may be written to a cache as JSON.
+ * @param graph its equations
+ * @param stated what its author stated: the lattice, if those are derived
+ */
+export function signatureOfGraph(graph: Graph, stated: Graph = graph): SpecSignature {
   const { name, doc, inputs, lengths, params } = graph;
-  return { name, doc, inputs, lengths, params, gradients: Object.keys(graph.gradients) };
+  const signature = { name, doc, inputs, lengths, params, gradients: Object.keys(graph.gradients) };
+  if (!stated.lattice) return signature;
+  const { nodes, start, arcs } = stated.lattice;
+  return {
+    ...signature,
+    lattice: {
+      nodes,
+      start,
+      arcs: arcs.map(({ name, step }) => ({ name, step })),
+      posteriors: Object.keys(graph.perNode ?? {}),
+    },
+  };
+}
+
+/**
+ * What a path spells: the first int input with an axis that varies between utterances, that axis, and the argument that says how long it is.
+ * Reductions by target length go by it, and so do alignments.
+ */
+export function targetsOf({
+  inputs,
+  lengths,
+}: Pick<SpecSignature, 'inputs' | 'lengths'>):
+  | { readonly input: string; readonly size: string; readonly argument: string }
+  | undefined {
+  for (const input of inputs) {
+    if (input.element !== 'i32') continue;
+    for (const dim of input.dims) {
+      const decl = lengths.find(({ size }) => dim.terms[size] !== undefined);
+      if (decl !== undefined) return { input: input.name, ...decl };
+    }
+  }
+  return undefined;
 }
 
 /**

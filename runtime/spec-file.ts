@@ -1,4 +1,6 @@
 /** A spec file on a registered device, as a loss object opens it. */
+import { storeFor } from './cache-store.js';
+import { startCompiler } from './compiler/service.js';
 import { type DeviceOptions, loadDevice, loadDeviceSync, notReady } from './device.js';
 import { type OpenSpec, SpecKernels } from './kernels.js';
 
@@ -21,6 +23,8 @@ export function kernelsOfFile(
   return new SpecKernels({
     anyDevice: device === 'auto',
     open: async (): Promise<OpenSpec> => {
+      // Nothing was ever compiled here, so something will be: the compiler's thread starts while the device is loaded.
+      if (device !== 'reference' && storeFor(cacheDir).isEmpty) startCompiler();
       const loaded = await loadDevice(device, options.notice);
       return { device: loaded, spec: await loaded.open(file, options) };
     },

@@ -223,10 +223,11 @@ export interface Graph {
   /** By input name: the name of a field whose domain is the input's dims. */
   readonly gradients: Readonly<Record<string, string>>;
   /**
-   * By name: a field with the share of an utterance's probability that takes an arc, or passes a node, at each cell.
-   * Derived from arcs; a spec in equations has none.
+   * Results over the nodes of a lattice, by name: fields over the nodes that are computed on request. With the loss: the share of an
+   * utterance's probability that takes each arc, and 'occupancy', that which passes the node. With the best path
+   * (compiler/derive/best.ts): the choice at each node. Derived from arcs; a spec in equations has none.
    */
-  readonly posteriors?: Readonly<Record<string, string>>;
+  readonly perNode?: Readonly<Record<string, string>>;
   /** Present before `derive` where the spec states arcs: `loss` is then lattice.loss and `gradients` is empty. */
   readonly lattice?: LatticeDecl;
   /** Places an expression (by id) came from, for diagnostics. Not part of the graph's identity. */

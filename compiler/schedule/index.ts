@@ -25,8 +25,8 @@ export interface ScheduleOptions {
   readonly lattice: 'f32' | 'f64';
   /** Whether gradients are wanted; without them only what the loss needs is computed. */
   readonly gradients: boolean;
-  /** Whether posteriors are wanted as well, from a graph that has them. Default: no. */
-  readonly posteriors?: boolean;
+  /** Whether results over the nodes are wanted as well, from a graph that has them. Default: no. */
+  readonly perNode?: boolean;
 }
 
 /**
@@ -44,14 +44,14 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     Object.entries(options.sizes).filter(([name]) => !ragged.has(name) && !open.includes(name)),
   );
   const equations = findEquations(graph, { ...options, sizes });
-  const { stored, loss, gradients, posteriors, ranges, builder } = equations;
+  const { stored, loss, gradients, perNode, ranges, builder } = equations;
   const phases = findPhases(stored, equations.graph, ranges, builder);
 
   const layouts = new Map<string, Layout>(stored.map((equation) => [equation.name, { equation }]));
   for (const step of phases.flat()) if (step.kind === 'wave') skewAlong(step, layouts);
   const outputs = [
     ...gradients.map(({ equation }) => ({ equation, scaled: true })),
-    ...posteriors.map((equation) => ({ equation, scaled: false })),
+    ...perNode.map((equation) => ({ equation, scaled: false })),
   ];
   const context: ProgramContext = { graph: equations.graph, layouts, lattice: options.lattice, names: equations.names };
 
@@ -130,14 +130,14 @@ function sizesOf(graph: Graph): Set<string> {
 }
 
 /** See KernelProgram.inPlace. Gradients and the loss are computed in one phase, the last, in any order. */
-function inPlaceInputs({ gradients, posteriors, loss, ranges }: Equations): string[] {
+function inPlaceInputs({ gradients, perNode, loss, ranges }: Equations): string[] {
   const readsOf = (expr: Expr, input: string) => readsIn(expr).filter((read) => read.source === input);
   return gradients
     .map(({ input }) => input)
     .filter(
       (input) =>
         readsOf(loss, input).length === 0 &&
-        posteriors.every(({ body }) => readsOf(body, input).length === 0) &&
+        perNode.every(({ body }) => readsOf(body, input).length === 0) &&
         gradients.every(({ input: other, equation: { body, axes } }) =>
           readsOf(body, input).every(
             ({ indices }) =>

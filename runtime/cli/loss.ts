@@ -1,6 +1,6 @@
 /** `trellis loss`: the loss, and its gradient, of a batch kept in `.npy` files. */
 import type { Command } from 'commander';
-import type { LossResult, Tensor } from '../index.js';
+import type { Loss, LossResult, Tensor } from '../index.js';
 import type { DeviceChoice, Infeasible } from '../options.js';
 import { type Reduction, reductionNames } from '../reduction.js';
 import type { SpecSignature } from '../signature.js';
@@ -10,7 +10,8 @@ import { formatCosts, formatMilliseconds, formatNumber, print, printJson, printT
 import { describeInputs, sizesOf } from './signature.js';
 import { UsageError } from './usage.js';
 
-interface LossOptions {
+/** The options that name a batch, a spec's parameters and a device: what every command that computes takes. */
+export interface BatchOptions {
   acts?: string;
   labels?: string;
   actLens?: string;
@@ -22,23 +23,20 @@ interface LossOptions {
   fastemitLambda?: string;
   clamp?: string;
   device: string;
-  reduction: string;
   infeasible: string;
   threads?: string;
-  grads?: string[];
   cache: boolean;
   json?: boolean;
 }
 
-export function addLoss(trellis: Command): void {
-  trellis
-    .command('loss')
-    .summary('compute a loss (and its gradient) of .npy tensors')
-    .description(
-      'Computes a loss of a batch of utterances kept in .npy files (numpy.save), and its gradient where asked for.\n' +
-        'Floats of 16, 32 and 64 bits and integers of any width are read, in C or Fortran order.',
-    )
-    .argument('<spec>', 'a name from "trellis list", or a path to a spec file')
+interface LossOptions extends BatchOptions {
+  reduction: string;
+  grads?: string[];
+}
+
+/** The options of BatchOptions, but for --json, which each command describes itself. */
+export const withBatchOptions = (command: Command): Command =>
+  command
     .option('--acts <file>', 'the logits: float [B, T, U+1, V]')
     .option('--labels <file>', 'the labels: int [B, U]')
     .option('--act-lens <file>', 'frames of each utterance: int [B] (default: all of T)')
@@ -50,11 +48,23 @@ export function addLoss(trellis: Command): void {
     .option('--fastemit-lambda <number>', 'short for --param fastemitLambda=<number>')
     .option('--clamp <number>', 'short for --param clamp=<number>')
     .option('--device <name>', 'where to compute: webgpu, cpu, reference, or auto: a real GPU, else the CPU', 'auto')
-    .option('--reduction <name>', `how costs become one loss: ${reductionNames.join(', ')}`, 'mean')
     .option('--infeasible <what>', 'an utterance without any path: its cost is inf or zero, or it is an error', 'inf')
     .option('--threads <n>', 'threads on the CPU (default: one for each core)')
+    .option('--no-cache', 'compile anew, and keep nothing on disk');
+
+export function addLoss(trellis: Command): void {
+  withBatchOptions(
+    trellis
+      .command('loss')
+      .summary('compute a loss (and its gradient) of .npy tensors')
+      .description(
+        'Computes a loss of a batch of utterances kept in .npy files (numpy.save), and its gradient where asked for.\n' +
+          'Floats of 16, 32 and 64 bits and integers of any width are read, in C or Fortran order.',
+      )
+      .argument('<spec>', 'a name from "trellis list", or a path to a spec file'),
+  )
+    .option('--reduction <name>', `how costs become one loss: ${reductionNames.join(', ')}`, 'mean')
     .option('--grads <file>', 'write the gradient here; name=file where a spec has several', collect)
-    .option('--no-cache', 'compile anew, and keep nothing on disk')
     .option('--json', 'print one JSON object with loss, costs, reduction, device, milliseconds and more')
     .addHelpText(
       'after',
@@ -74,8 +84,24 @@ Examples:
     .action(runLoss);
 }
 
-async function runLoss(spec: string, options: LossOptions): Promise<void> {
-  // Everything that can be refused without the compiler is refused first.
+/** A spec with the batch that the options name. */
+export interface OpenedBatch {
+  readonly loss: Loss;
+  readonly params: Readonly<Record<string, number>>;
+  readonly inputs: Readonly<Record<string, Tensor>>;
+  readonly lengths: Readonly<Record<string, Tensor>>;
+}
+
+/**
+ * Loads the spec and reads the files. Everything that can be refused without the compiler is refused first.
+ * @param check looks at the spec before any tensor is read
+ */
+export async function openBatch(
+  spec: string,
+  options: BatchOptions,
+  reduction: string,
+  check: (signature: SpecSignature) => Promise<void> | void,
+): Promise<OpenedBatch> {
   const params = readParams(options);
   const inputFiles = filesByName(options.input, '--input', { acts: options.acts, labels: options.labels });
   const lengthFiles = filesByName(options.lengths, '--lengths', {
@@ -89,7 +115,7 @@ async function runLoss(spec: string, options: LossOptions): Promise<void> {
     loadLoss(spec, {
       // Refused there, in the library's words, where they are none of these.
       device: options.device as DeviceChoice,
-      reduction: options.reduction as Reduction,
+      reduction: reduction as Reduction,
       infeasible: options.infeasible as Infeasible,
       params,
       ...threads,
@@ -98,10 +124,16 @@ async function runLoss(spec: string, options: LossOptions): Promise<void> {
   );
   const { signature } = loss;
   checkNames(signature, inputFiles, lengthFiles);
-  const gradFiles = await readGradFiles(options.grads ?? [], signature);
+  await check(signature);
+  return { loss, params, inputs: await readAll(inputFiles), lengths: await readAll(lengthFiles) };
+}
 
-  const inputs = await readAll(inputFiles);
-  const lengths = await readAll(lengthFiles);
+async function runLoss(spec: string, options: LossOptions): Promise<void> {
+  let gradFiles: ReadonlyMap<string, string> = new Map();
+  const { loss, params, inputs, lengths } = await openBatch(spec, options, options.reduction, async (signature) => {
+    gradFiles = await readGradFiles(options.grads ?? [], signature);
+  });
+  const { signature } = loss;
   const result = await withProgress('computing', () =>
     loss.forward({ ...inputs, ...lengths }, { grads: gradFiles.size > 0 }),
   );
@@ -127,7 +159,7 @@ interface Answer {
   readonly compileMilliseconds: number;
 }
 
-function readParams(options: LossOptions): Record<string, number> {
+function readParams(options: BatchOptions): Record<string, number> {
   const params: Record<string, number> = {};
   for (const pair of options.param ?? []) {
     const [name, text] = splitPair(pair, '--param', 'number');

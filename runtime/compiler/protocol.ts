@@ -1,6 +1,6 @@
 /** What the compiler's worker thread is asked, and what it answers. Everything here can be posted between threads. */
 
-import type { PackedGraph } from '../../compiler/graph/pack.js';
+import type { PackedSpec } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import type { LlvmTarget } from '../../compiler/llvm/index.js';
 import type { ScheduleOptions } from '../../compiler/schedule/index.js';
@@ -11,7 +11,7 @@ import type { SpecSignature } from '../signature.js';
 export interface SpecOutline {
   readonly signature: SpecSignature;
   readonly files: readonly { readonly path: string; readonly text: string }[];
-  readonly graph: PackedGraph;
+  readonly equations: PackedSpec;
 }
 
 /** A program ready for LLVM: its text, and what a launch needs of the kernels (their bodies are in the text). */
@@ -22,14 +22,18 @@ export interface PreparedProgram {
   readonly llvm: string;
 }
 
-export type CompileOptions = ScheduleOptions & LlvmTarget;
+export type CompileOptions = ScheduleOptions &
+  LlvmTarget & {
+    /** True: the best path through the spec's lattice, instead of its loss. */
+    readonly bestPath: boolean;
+  };
 
 export type Request =
   | { readonly kind: 'outline'; readonly file: string }
   | {
       readonly kind: 'prepare';
       readonly file: string;
-      readonly graph: PackedGraph;
+      readonly equations: PackedSpec;
       readonly options: CompileOptions;
     };
 

@@ -3,7 +3,7 @@
  * when it has been idle for a while, and never a reason for the process to stay alive.
  */
 import { Worker } from 'node:worker_threads';
-import type { PackedGraph } from '../../compiler/graph/pack.js';
+import type { PackedSpec } from '../../compiler/compile.js';
 import { SpecError } from '../../compiler/source.js';
 import type { Answer, CompileOptions, PreparedProgram, Request, SpecOutline } from './protocol.js';
 
@@ -25,8 +25,15 @@ export const outlineAsync = (file: string): Promise<SpecOutline> =>
   ask({ kind: 'outline', file }) as Promise<SpecOutline>;
 
 /** As `prepare` in compile.ts. @throws SpecError */
-export const prepareAsync = (file: string, graph: PackedGraph, options: CompileOptions): Promise<PreparedProgram> =>
-  ask({ kind: 'prepare', file, graph, options }) as Promise<PreparedProgram>;
+export const prepareAsync = (file: string, equations: PackedSpec, options: CompileOptions): Promise<PreparedProgram> =>
+  ask({ kind: 'prepare', file, equations, options }) as Promise<PreparedProgram>;
+
+/** Starts the thread ahead of the first question, which is sure to come: it takes as long to start as many a compile takes. */
+export function startCompiler(): void {
+  if (worker) return;
+  started();
+  rest();
+}
 
 function ask(request: Request): Promise<SpecOutline | PreparedProgram> {
   const id = nextId++;

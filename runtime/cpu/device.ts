@@ -5,6 +5,7 @@
  * (`known-specs.ts`), a process starts without reading the spec and without LLVM's optimiser.
  */
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
+import { reportTime } from '../../compiler/trace.js';
 import { type CacheStore, type JsonValue, storeFor } from '../cache-store.js';
 import { prepare } from '../compiler/compile.js';
 import type { CompileOptions, PreparedProgram } from '../compiler/protocol.js';
@@ -14,6 +15,7 @@ import { TrellisError, throwIfAborted } from '../errors.js';
 import { compilerFingerprint } from '../fingerprint.js';
 import { hashesOf, type KnownSpec, openSpec, openSpecSync, sourceHash } from '../known-specs.js';
 import type { SpecSignature } from '../signature.js';
+import { prepareDriver } from './driver.js';
 import { CpuExecutor } from './executor.js';
 import { LlvmJit } from './jit.js';
 import { findLibLlvm } from './libllvm.js';
@@ -85,8 +87,15 @@ class CpuSpec implements DeviceSpec {
     return ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint].join('\n');
   }
 
-  #options({ sizes, gradients }: ShapeClass): CompileOptions {
-    return { sizes, gradients, lattice: 'f64', vectorBits: this.jit.target.vectorBits };
+  #options({ sizes, gradients, perNode }: ShapeClass): CompileOptions {
+    return {
+      sizes,
+      gradients,
+      perNode: perNode !== undefined,
+      bestPath: perNode === 'best-path',
+      lattice: 'f64',
+      vectorBits: this.jit.target.vectorBits,
+    };
   }
 
   #fromDisk(shapeClass: ShapeClass): Runner | undefined {
@@ -107,20 +116,25 @@ class CpuSpec implements DeviceSpec {
   async prepare(shapeClass: ShapeClass): Promise<Runner> {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = await prepareAsync(this.file, this.known.graph, this.#options(shapeClass));
+    // The driver is compiled while the compiler's thread is at work on the kernels.
+    const [prepared] = await Promise.all([
+      prepareAsync(this.file, this.known.equations, this.#options(shapeClass)),
+      prepareDriver(this.jit, this.store),
+    ]);
+    const start = performance.now();
     const { object } = await this.jit.compileAsync(prepared.llvm, { name: `${prepared.plan.name}.ll` });
+    reportTime(prepared.plan.name, 'object', performance.now() - start);
     return this.#finish(shapeClass, prepared, object);
   }
 
   prepareSync(shapeClass: ShapeClass): Runner {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = prepare(this.file, this.known.graph, this.#options(shapeClass));
-    return this.#finish(
-      shapeClass,
-      prepared,
-      this.jit.compile(prepared.llvm, { name: `${prepared.plan.name}.ll` }).object,
-    );
+    const prepared = prepare(this.file, this.known.equations, this.#options(shapeClass));
+    const start = performance.now();
+    const { object } = this.jit.compile(prepared.llvm, { name: `${prepared.plan.name}.ll` });
+    reportTime(prepared.plan.name, 'object', performance.now() - start);
+    return this.#finish(shapeClass, prepared, object);
   }
 }
 
@@ -181,6 +195,7 @@ class CpuRunner implements Runner {
     }
     for (const { argument } of this.signature.lengths) buffers[argument] = batch.lengths[argument]!;
     for (const [name, array] of Object.entries(batch.out.gradients ?? {})) buffers[`grad_${name}`] = array;
+    for (const [name, array] of Object.entries(batch.out.perNode ?? {})) buffers[`node_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     for (const { size } of this.signature.lengths) scalars[`${size}_max`] = batch.sizes[size]!;
     return {

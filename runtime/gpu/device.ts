@@ -4,7 +4,7 @@ import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import { reportStage } from '../../compiler/trace.js';
 import type { WgslTarget } from '../../compiler/wgsl/index.js';
 import { storeFor } from '../cache-store.js';
-import { goOn } from '../compiler/compile.js';
+import { bestPathOf, goOn } from '../compiler/compile.js';
 import type { Device, DeviceSpec, GpuAccess, Runner, ShapeClass } from '../device.js';
 import { TrellisError } from '../errors.js';
 import { type KnownSpec, openSpec } from '../known-specs.js';
@@ -82,10 +82,11 @@ class GpuSpec implements DeviceSpec {
     this.signature = known.signature;
   }
 
-  async prepare({ sizes, gradients }: ShapeClass): Promise<Runner> {
+  async prepare({ sizes, gradients, perNode }: ShapeClass): Promise<Runner> {
     const lengths = this.signature.lengths.map(({ argument }) => argument);
-    const { value: kernels } = goOn(this.file, this.known.graph, (source) =>
-      compileToKernels(source, { sizes, gradients, lattice: 'f64' }),
+    const options = { sizes, gradients, perNode: perNode !== undefined, lattice: 'f64' } as const;
+    const { value: kernels } = goOn(this.file, this.known.equations, (source) =>
+      compileToKernels(perNode === 'best-path' ? bestPathOf(source) : source, options),
     );
     const program = packBuffers(kernels, lengths);
     const runner = new GpuRunner(this.signature, (target) => gpuProgram(program, target), this.host);

@@ -245,7 +245,9 @@ describe('trellis dump', () => {
   test('graph is the default, and the stages differ', async () => {
     const graph = await spawnTrellis(['dump', 'rnnt']);
     expect(graph).toMatchObject({ code: 0, stderr: '' });
-    expect(graph.stdout).toContain('alpha');
+    expect(graph.stdout).toContain('lattice({');
+    const derived = await callTrellis('dump', 'rnnt', '--stage', 'derived');
+    for (const name of ['alpha', 'beta', 'stayPosterior', 'grad_acts']) expect(derived.stdout).toContain(name);
     const kernels = await callTrellis('dump', 'rnnt', '--stage', 'kernels', '--shape', '2,10,4,77');
     expect(kernels).toMatchObject({ code: 0, stderr: '' });
     for (const loop of ['grid', 'lanes', 'steps']) expect(kernels.stdout).toContain(loop);

@@ -260,10 +260,10 @@ test('an end that is a node for some sizes only is refused', () => {
 
 test('posteriors are outputs on request: every label is emitted once, every step passes one node', () => {
   const graph = deriveGraph(rnntLattice());
-  expect(Object.keys(graph.posteriors ?? {})).toEqual(['stay', 'emit', 'occupancy']);
+  expect(Object.keys(graph.perNode ?? {})).toEqual(['stay', 'emit', 'occupancy']);
   const golden = loadCase('rnnt-ragged');
   const [B, T, U1, V] = golden.shape as [number, number, number, number];
-  const program = schedule(graph, { sizes: { V }, lattice: 'f64', gradients: false, posteriors: true });
+  const program = schedule(graph, { sizes: { V }, lattice: 'f64', gradients: false, perNode: true });
   const output = () => new Float32Array(B * T * U1);
   const buffers = new Map<string, Float32Array | Float64Array | Int32Array>([
     ['acts', Float32Array.from(golden.acts)],
@@ -271,9 +271,9 @@ test('posteriors are outputs on request: every label is emitted once, every step
     ['actLens', Int32Array.from(golden.actLens)],
     ['labelLens', Int32Array.from(golden.labelLens)],
     ['loss', new Float64Array(B)],
-    ['posterior_stay', output()],
-    ['posterior_emit', output()],
-    ['posterior_occupancy', output()],
+    ['node_stay', output()],
+    ['node_emit', output()],
+    ['node_occupancy', output()],
   ]);
   const scalars = new Map([
     ['B', B],
@@ -283,7 +283,7 @@ test('posteriors are outputs on request: every label is emitted once, every step
   ]);
   interpretProgram(program, { buffers, scalars, seed: 1 });
   const at = (name: string, b: number, t: number, u: number): number =>
-    buffers.get(`posterior_${name}`)![(b * T + t) * U1 + u]!;
+    buffers.get(`node_${name}`)![(b * T + t) * U1 + u]!;
   for (let b = 0; b < B; b++) {
     const [frames, labels] = [golden.actLens[b]!, golden.labelLens[b]!];
     for (let u = 0; u < labels; u++) {

@@ -114,7 +114,7 @@ function typeErrors(files: readonly string[]): { file: string; problem: string }
 }
 
 /** Lines of a stage's text; `spec=` is a shipped spec's name or a file of the page, `V=` what is compiled in. */
-function dump({ dump: stage, spec = 'rnnt', V = '1024' }: CodeBlock['words'], home: string): string[] {
+function dump({ dump: stage, spec = 'rnnt-equations', V = '1024' }: CodeBlock['words'], home: string): string[] {
   const source = compileToGraph(spec.endsWith('.ts') ? join(home, spec) : join(root, 'specs', `${spec}.ts`));
   if (stage === 'graph') return printGraph(source.graph).split('\n');
   const program = compileToKernels(source, { sizes: { V: Number(V) }, lattice: 'f64', gradients: true });

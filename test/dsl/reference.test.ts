@@ -16,8 +16,8 @@ import {
   recurrence,
   sum,
 } from '../../dsl/index.js';
-import monotonic from '../../specs/monotonic.js';
-import rnnt from '../../specs/rnnt.js';
+import monotonic from '../specs/monotonic-equations.js';
+import rnnt from '../../specs/rnnt-equations.js';
 
 const header = { name: 'given', inputs: { x: f32('T') } } as const;
 
@@ -293,7 +293,7 @@ describe('outputs', () => {
     // Two ways to one likelihood.
     expect(result.field('alpha').at(2, 2) + result.field('stay').at(2, 2)).toBeCloseTo(-result.loss, 12);
     expect(exp(result.field('stay').at(1, 1))).toBeCloseTo(1 / 4, 12);
-    expect(() => result.field('gamma')).toThrow('loss rnnt has no field gamma; there are logZ, stay');
+    expect(() => result.field('gamma')).toThrow('loss rnnt-equations has no field gamma; there are logZ, stay');
   });
 
   test('a constant that reads cells before a field they need is declared', () => {
@@ -318,7 +318,7 @@ describe('what is given', () => {
   test('fits the header', () => {
     expect(given({})().loss).toBeCloseTo(Math.LN2, 12);
     expect(given({ params: { blonk: 1 } })).toThrow(
-      'loss rnnt: parameter blonk is unknown; there are blank, fastemitLambda, clamp',
+      'loss rnnt-equations: parameter blonk is unknown; there are blank, fastemitLambda, clamp',
     );
     expect(given({ statics: { sigma: 1 } })).toThrow('static sigma is unknown; there are none');
     expect(given({ inputs: { acts: { data: [0, 0] } } })).toThrow('input labels is missing');

@@ -333,10 +333,10 @@ describe('the header', () => {
 });
 
 test('expressions remember every place they were written in', () => {
-  const { graph } = readSpec('specs/rnnt.ts');
+  const { graph } = readSpec('specs/rnnt-equations.ts');
   const alpha = graph.fields.find(({ name }) => name === 'alpha')!;
   const places = graph.origins.get(alpha.body.id)!;
-  expect(places[0]!.file).toBe('specs/rnnt.ts');
+  expect(places[0]!.file).toBe('specs/rnnt-equations.ts');
   expect(graph.fieldOrigins.get('alpha')!.line).toBeGreaterThan(20);
   const missing = graph.fields.filter(({ body }) => !graph.origins.has(body.id)).map(({ name }) => name);
   expect(missing).toEqual([]);

@@ -12,8 +12,8 @@ import { addSize, scaleSize, sizeConst, sizeSymbol } from '../../compiler/graph/
 import { verifyGraph } from '../../compiler/graph/verify.js';
 import { type PrimitiveName, primitives } from '../../dsl/primitives.js';
 
-const specs = ['specs', 'test/specs', 'test/specs/arcs']
-  .flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`))
+const specs = ['specs', 'test/specs']
+  .flatMap((folder) => readdirSync(folder, { encoding: 'utf8', recursive: true }).map((file) => `${folder}/${file}`))
   .filter((file) => file.endsWith('.ts') && /export default defineLoss\(/.test(readFileSync(file, 'utf8')));
 
 /** Through text, as a file would hold it. */

@@ -89,6 +89,14 @@ describe('equal to rnnt:', () => {
       toOther,
     });
   });
+  test('its recurrences and gradient written out', async () => {
+    const toOther = (sample: Sample): Sample => withParams(sample, fastEmit);
+    same(await specOf('rnnt-equations'), rnnt, (sample) => sample);
+    same(await specOf('rnnt-equations'), rnnt, toOther, { toOther });
+  });
+  test('monotonic and its equations', async () => {
+    same(await specOf('../test/specs/monotonic-equations'), await specOf('monotonic'), (sample) => sample);
+  });
   test('a delay penalty of nothing', async () => {
     same(await specOf('delay-penalty'), rnnt, (sample) => sample);
   });
