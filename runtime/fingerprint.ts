@@ -10,20 +10,22 @@ let compilerHash: string | undefined;
 
 /** Changes whenever the compiler does: what another version of it made is never used. */
 export function compilerFingerprint(): string {
-  if (compilerHash === undefined) {
-    const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-    const files: string[] = [];
-    const visit = (folder: string): void => {
-      for (const entry of readdirSync(folder, { withFileTypes: true })) {
-        const path = join(folder, entry.name);
-        if (entry.isDirectory()) visit(path);
-        else if (/\.(js|ts)$/.test(entry.name) && !entry.name.endsWith('.d.ts')) files.push(path);
-      }
-    };
-    for (const folder of ['compiler', 'dsl']) visit(join(root, folder));
-    const hash = createHash('sha256');
-    for (const file of files.sort()) hash.update(readFileSync(file));
-    compilerHash = hash.digest('hex');
-  }
+  compilerHash ??= fingerprintOf(join(dirname(fileURLToPath(import.meta.url)), '..'));
   return compilerHash;
+}
+
+/** Hash of the names and contents of the compiler's code below a folder that holds `compiler/` and `dsl/`. */
+export function fingerprintOf(root: string): string {
+  const files: string[] = [];
+  const visit = (folder: string): void => {
+    for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
+      const path = `${folder}/${entry.name}`;
+      if (entry.isDirectory()) visit(path);
+      else if (/\.(js|ts)$/.test(entry.name) && !entry.name.endsWith('.d.ts')) files.push(path);
+    }
+  };
+  for (const folder of ['compiler', 'dsl']) visit(folder);
+  const hash = createHash('sha256');
+  for (const file of files.sort()) hash.update(`${file}\n`).update(readFileSync(join(root, file)));
+  return hash.digest('hex');
 }

@@ -28,8 +28,8 @@ const specials: Readonly<Record<string, number>> = {
 const nameOf = (value: number): string => (Object.is(value, -0) ? '-0' : String(value));
 
 /** Authors may call a thing $ as well: one more is put before it. */
-const escape = (key: string): string => (key.startsWith('$') ? `$${key}` : key);
-const unescape = (key: string): string => (key.startsWith('$$') ? key.slice(1) : key);
+const escaped = (key: string): string => (key.startsWith('$') ? `$${key}` : key);
+const unescaped = (key: string): string => (key.startsWith('$$') ? key.slice(1) : key);
 
 const isExpr = (value: object): value is Expr => 'op' in value && 'id' in value;
 
@@ -46,7 +46,7 @@ export function packGraph({ origins: _origins, fieldOrigins: _fieldOrigins, ...p
   };
   const packParts = (value: object): Json =>
     Object.fromEntries(
-      Object.entries(value).flatMap(([key, part]) => (part === undefined ? [] : [[escape(key), pack(part)]])),
+      Object.entries(value).flatMap(([key, part]) => (part === undefined ? [] : [[escaped(key), pack(part)]])),
     );
   for (const expr of found) {
     exprs.push(packParts(expr));
@@ -82,7 +82,7 @@ export function unpackGraph(packed: PackedGraph): Graph {
     const parts = value as { readonly [name: string]: Json };
     if (typeof parts.$ === 'number') return exprs[parts.$] ?? bug(`a reference to the expression ${parts.$}`);
     if (typeof parts.$ === 'string') return specials[parts.$] ?? bug(`the number ${parts.$}`);
-    return Object.fromEntries(Object.entries(parts).map(([key, part]) => [unescape(key), unpack(part)]));
+    return Object.fromEntries(Object.entries(parts).map(([key, part]) => [unescaped(key), unpack(part)]));
   };
   if (!Array.isArray(packed?.exprs)) bug('no table of expressions');
   for (const packedExpr of packed.exprs) {
