@@ -6,7 +6,7 @@ import '../../devices.js';
 import { CELL, FloorProbe } from '../../cpu/floor.js';
 import { LlvmJit } from '../../cpu/jit.js';
 import { alignedArray } from '../../cpu/memory.js';
-import { type MeasureJob, summarize } from './report.js';
+import type { MeasureJob } from './report.js';
 import { CapturingLoss, type Results, type Subject, timeRun } from './subject.js';
 import { drawInts, logits, type RealInput, realInputs } from './tensors.js';
 
