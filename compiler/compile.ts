@@ -10,6 +10,7 @@ import { bestPathGraph } from './derive/best.js';
 import { DeriveProblem, deriveGraph } from './derive/derive.js';
 import { readSpec } from './frontend/index.js';
 import type { Graph } from './graph/graph.js';
+import { type PackedGraph, packGraph, unpackGraph } from './graph/pack.js';
 import { printGraph } from './graph/print.js';
 import { verifyGraph } from './graph/verify.js';
 import type { KernelProgram } from './kernel/kernel.js';
@@ -28,6 +29,12 @@ export interface SourceSpec {
   readonly stated: Graph;
   /** Every file the spec consists of: its own, and what it imports. */
   readonly files: readonly { readonly path: string; readonly text: string }[];
+}
+
+/** The equations of a spec as JSON; `stated` only where they were derived. */
+export interface PackedSpec {
+  readonly graph: PackedGraph;
+  readonly stated?: PackedGraph;
 }
 
 export interface CompiledSpec {
@@ -75,6 +82,18 @@ const derive: Stage<ReadSpec, SourceSpec> = {
   verify: ({ graph }) => verifyGraph(graph),
   print: ({ graph }) => printGraph(graph),
   subject: ({ graph }) => graph.name,
+};
+
+const restore: Stage<PackedSpec, SourceSpec> = {
+  name: 'derived',
+  why: 'in place of the two before: equations that were read earlier, so that the parser need not be loaded',
+  run: (packed) => {
+    const graph = unpackGraph(packed.graph);
+    return { graph, stated: packed.stated ? unpackGraph(packed.stated) : graph, files: [] };
+  },
+  verify: ({ graph }) => verifyGraph(graph),
+  print: ({ graph }) => printGraph(graph),
+  subject: (_packed, { graph }) => graph.name,
 };
 
 const best = (targets: string | undefined): Stage<SourceSpec, SourceSpec> => ({
@@ -132,6 +151,18 @@ function runStage<From, To>(stage: Stage<From, To>, from: From): To {
  */
 export const compileToGraph = (file: string, statics?: Statics): SourceSpec =>
   runStage(derive, runStage(read(statics), file));
+
+/**
+ * A spec from what `packSpec` made of it. It has neither files nor places to show mistakes in.
+ * @throws CompilerBug for what `packSpec` did not make
+ */
+export const restoreSpec = (packed: PackedSpec): SourceSpec => runStage(restore, packed);
+
+/** What a spec says, for another time or another thread. */
+export const packSpec = ({ graph, stated }: SourceSpec): PackedSpec => ({
+  graph: packGraph(graph),
+  ...(stated !== graph && { stated: packGraph(stated) }),
+});
 
 /**
  * The best path through a spec's lattice, as the equations of a spec: its loss is minus the path's score.

@@ -22,6 +22,7 @@ export {
   type ShapeClass,
 } from './device.js';
 export { type ErrorCode, InputError, TrellisError } from './errors.js';
+export type { Float16ArrayLike, HalfArray, HalfDType } from './half.js';
 export { loadLoss } from './load.js';
 export {
   type Gradient,

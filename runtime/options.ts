@@ -1,6 +1,7 @@
 /** Options of losses and of calls: which there are, and what each takes. */
 import { checkDeviceName } from './device.js';
 import { describe, didYouMean, InputError, listOf } from './errors.js';
+import type { HalfArray } from './half.js';
 import type { ParamValues } from './params.js';
 import { checkReduction, type Reduction } from './reduction.js';
 import { isGpuBuffer } from './tensor.js';
@@ -39,11 +40,11 @@ export interface LossOptions extends CommonOptions {
 
 export interface CallOptions {
   /**
-   * true (default): gradients in new arrays. false: score only. A Float32Array: where to write the gradient, as many elements as the input
-   * has. 'in-place': over the input itself. A GPUBuffer: where to write it on the webgpu device. For an input in GPU memory, true makes a
+   * true (default): gradients in new arrays, of half precision if the input is. false: score only. A Float32Array, or for an input of half
+   * precision also an array as the input's own: where to write the gradient, as many elements as the input has. 'in-place': over the input itself. A GPUBuffer: where to write it on the webgpu device. For an input in GPU memory, true makes a
    * GPUBuffer, which the caller destroys.
    */
-  readonly grads?: boolean | Float32Array | GPUBuffer | 'in-place';
+  readonly grads?: boolean | Float32Array | HalfArray | GPUBuffer | 'in-place';
   /**
    * true: the result has the posteriors of the arcs and the occupancy of the nodes as well. For a spec that states arcs; default false.
    */
@@ -151,7 +152,7 @@ export function checkStaticsObject(statics: unknown): NonNullable<LossOptions['s
 /** @throws InputError */
 export function checkCall(options: unknown, names: readonly string[] = callNames): CallOptions {
   const { grads = true, posteriors = false, signal, params } = checkOptionNames('call options', options, names);
-  const isArray = Object.prototype.toString.call(grads) === '[object Float32Array]';
+  const isArray = /^\[object (Float32|Float16|Uint16)Array\]$/.test(Object.prototype.toString.call(grads));
   if (typeof grads !== 'boolean' && grads !== 'in-place' && !isArray && !isGpuBuffer(grads)) {
     throw refuse('grads', grads, "true, false, a Float32Array or GPUBuffer to write to, or 'in-place'");
   }

@@ -82,7 +82,7 @@ export function pruneRanges(posteriors: PruningPosteriors, options: PruneOptions
   const lengths = checkLengths(signature, args, shapes);
   const { B } = shapes;
   const [T, U] = [shapes.sizes.T as number, shapes.sizes.U as number];
-  const inputs = convertInputs(signature, shapes, lengths, {}, 'f64', false);
+  const inputs = convertInputs(signature, shapes, lengths, {}, { name: 'reference', reals: 'f64' });
   const data = new Int32Array(B * T);
   for (let b = 0; b < B; b++) {
     const [frames, labels] = [lengths.actLens?.[b] as number, lengths.labelLens?.[b] as number];

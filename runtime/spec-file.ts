@@ -1,6 +1,8 @@
 /** A spec file on a registered device, as a loss object opens it. */
 import type { Statics } from '../compiler/compile.js';
 import { StaticsError } from '../compiler/source.js';
+import { storeFor } from './cache-store.js';
+import { startCompiler } from './compiler/service.js';
 import { type DeviceOptions, loadDevice, loadDeviceSync, notReady } from './device.js';
 import { InputError } from './errors.js';
 import { type OpenSpec, SpecKernels } from './kernels.js';
@@ -26,6 +28,8 @@ export function kernelsOfFile(
   return new SpecKernels({
     anyDevice: device === 'auto',
     open: async (): Promise<OpenSpec> => {
+      // Nothing was ever compiled here, so something will be: the compiler's thread starts while the device is loaded.
+      if (device !== 'reference' && storeFor(cacheDir).isEmpty) startCompiler();
       const loaded = await loadDevice(device, options.notice);
       try {
         return { device: loaded, spec: await loaded.open(file, options) };

@@ -1,13 +1,13 @@
 /** The TDT loss, with what it is mixed with in training: RNN-T on its tokens (NeMo's omega). */
 import { randomFrom } from './check/draw.js';
 import { InputError } from './errors.js';
-import { type GradientData, Loss, type LossArgument, type LossResult } from './loss.js';
+import { type GradientData, isBundle, Loss, type LossArgument, type LossResult } from './loss.js';
 import { type ActsTensors, type NamedArguments, NamedLoss } from './named-losses.js';
 import { type Form, readForm } from './named-options.js';
 import type { CallOptions, CommonOptions, Settings } from './options.js';
 import { kernelsOfFile } from './spec-file.js';
 import { findSpec } from './specs.js';
-import type { RealArray } from './tensor.js';
+import { type RealArray, readTensor } from './tensor.js';
 
 export interface TDTLossOptions extends CommonOptions {
   /** Frames that a symbol may consume, different integers from 0, in the order of their logits. Default [0, 1, 2, 3, 4]. */
@@ -73,8 +73,8 @@ export class TDTLoss extends NamedLoss<ActsTensors> {
   }
 
   /**
-   * As every loss's; with omega above 0 of the loss that is drawn, or of both. With sampling 'expectation' `grads` is true or false, and there are
-   * no `posteriors`.
+   * As every loss's; with omega above 0 of the loss that is drawn, or of both. With sampling 'expectation' `grads` is true or false, there are no
+   * `posteriors`, and gradients are those of float32 on the host.
    * @throws InputError before any kernel runs; signal.reason when aborted; TrellisError when the device is not available
    */
   override async forward<Data extends GradientData = RealArray>(
@@ -150,6 +150,14 @@ function checkMixable(args: readonly unknown[]): void {
     });
   if (typeof grads !== 'boolean') throw refuse('grads', grads, 'true or false');
   if (posteriors === true) throw refuse('posteriors', posteriors, "false, or sampling: 'batch'");
+  const [first] = args;
+  const acts = isBundle(first) ? first.acts : first;
+  if (!grads || acts === undefined) return;
+  const { buffer, half } = readTensor('acts', acts);
+  if (buffer === undefined && half === undefined) return;
+  const allowed = "float32 on the host, grads: false, or sampling: 'batch'";
+  const problem = `is ${buffer ? 'in GPU memory' : 'of half precision'}, and so are two gradients that would have to be added`;
+  throw new InputError({ code: 'dtype', argument: 'acts', problem, value: buffer ?? half, allowed });
 }
 
 const withoutSigma = <Values extends Readonly<Record<string, number>>>({ sigma: _, ...rest }: Values) => rest;

@@ -12,6 +12,7 @@ import { operands } from '../graph/build.js';
 import { freeIndices, readsIn } from '../graph/free.js';
 import type { Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import * as k from '../kernel/build.js';
+import type { HalfType } from '../kernel/half.js';
 import type { KExpr, KReduce } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { Affine, boundsOfQuotient } from './affine.js';
@@ -28,6 +29,8 @@ export interface ProgramContext {
   readonly lattice: 'f32' | 'f64';
   /** The author's names of substituted fields, by expression id. */
   readonly names: ReadonlyMap<number, string>;
+  /** Inputs that memory holds in 16 bits. */
+  readonly storage: Readonly<Record<string, HalfType>>;
 }
 
 type RealType = 'f32' | 'f64';
@@ -396,7 +399,7 @@ export class Lowering {
     const input = this.input(expr.source);
     const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form)));
     const at = this.address(expr.source, forms);
-    const element = input ? input.element : this.context.lattice;
+    const element = input ? (this.context.storage[expr.source] ?? input.element) : this.context.lattice;
     const other =
       input?.element === 'i32'
         ? -1

@@ -61,12 +61,17 @@ export function addLoss(trellis: Command): void {
       .summary('compute a loss (and its gradient) of .npy tensors')
       .description(
         'Computes a loss of a batch of utterances kept in .npy files (numpy.save), and its gradient where asked for.\n' +
-          'Floats of 16, 32 and 64 bits and integers of any width are read, in C or Fortran order.',
+          'Floats of 16, 32 and 64 bits and integers of any width are read, in C or Fortran order. float16 is read\n' +
+          'as it is stored, without a copy in float32, and its gradient is written as float16.',
       )
       .argument('<spec>', 'a name from "trellis list", or a path to a spec file'),
   )
     .option('--reduction <name>', `how costs become one loss: ${reductionNames.join(', ')}`, 'mean')
-    .option('--grads <file>', 'write the gradient here; name=file where a spec has several', collect)
+    .option(
+      '--grads <file>',
+      'write the gradient here, float16 if the input is; name=file where a spec has several',
+      collect,
+    )
     .option('--json', 'print one JSON object with loss, costs, reduction, device, milliseconds and more')
     .addHelpText(
       'after',
@@ -157,7 +162,13 @@ async function runLoss(spec: string, options: LossOptions): Promise<void> {
   for (const [input, path] of gradFiles) {
     const gradient = result.gradients[input];
     if (!gradient) throw new UsageError(`--grads: the spec ${signature.name} states no gradient for ${input}`);
-    await writeNpy(path, gradient.data as Float32Array | Float64Array, gradient.shape);
+    const { data, shape, dtype } = gradient as Tensor;
+    await writeNpy(
+      path,
+      data as Float32Array | Float64Array | Uint16Array,
+      shape,
+      dtype === 'float16' ? dtype : undefined,
+    );
   }
   const defaults = Object.fromEntries(signature.params.map((param) => [param.name, param.default]));
   const compileMilliseconds = loss.cache.compileMilliseconds;

@@ -1,22 +1,31 @@
 /** What the compiler's worker thread is asked, and what it answers. Everything here can be posted between threads. */
 
-import type { Statics } from '../../compiler/compile.js';
+import type { PackedSpec, Statics } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import type { LlvmTarget } from '../../compiler/llvm/index.js';
 import type { ScheduleOptions } from '../../compiler/schedule/index.js';
 import { SpecError, type SpecErrorOptions, StaticsError } from '../../compiler/source.js';
 import type { SpecSignature } from '../signature.js';
 
-/** What a spec's files say: its arguments, and the files it consists of. */
+/** A spec as it was asked for. */
+export interface WantedSpec {
+  /** Absolute path. */
+  readonly file: string;
+  /** Those given; the others are the file's own. */
+  readonly statics: Statics;
+}
+
+/** What a spec's files say: its arguments and equations, and the files it consists of. */
 export interface SpecOutline {
   readonly signature: SpecSignature;
   readonly files: readonly { readonly path: string; readonly text: string }[];
+  readonly equations: PackedSpec;
 }
 
 /** A program ready for LLVM: its text, and what a launch needs of the kernels (their bodies are in the text). */
 export interface PreparedProgram {
-  /** The files it was made from, as they were. */
-  readonly files: SpecOutline['files'];
+  /** The files it was made from, where they had to be read once more: they may have changed. */
+  readonly reread?: SpecOutline['files'];
   readonly plan: KernelProgram;
   readonly llvm: string;
 }
@@ -29,8 +38,13 @@ export type CompileOptions = ScheduleOptions &
   };
 
 export type Request =
-  | { readonly kind: 'outline'; readonly file: string; readonly statics: Statics }
-  | { readonly kind: 'prepare'; readonly file: string; readonly options: CompileOptions };
+  | { readonly kind: 'outline'; readonly wanted: WantedSpec }
+  | {
+      readonly kind: 'prepare';
+      readonly wanted: WantedSpec;
+      readonly equations: PackedSpec;
+      readonly options: CompileOptions;
+    };
 
 export type Answer =
   | { readonly id: number; readonly value: SpecOutline | PreparedProgram }

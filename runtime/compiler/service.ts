@@ -3,9 +3,9 @@
  * when it has been idle for a while, and never a reason for the process to stay alive.
  */
 import { Worker } from 'node:worker_threads';
-import type { Statics } from '../../compiler/compile.js';
+import type { PackedSpec } from '../../compiler/compile.js';
 import { SpecError, StaticsError } from '../../compiler/source.js';
-import type { Answer, CompileOptions, PreparedProgram, Request, SpecOutline } from './protocol.js';
+import type { Answer, CompileOptions, PreparedProgram, Request, SpecOutline, WantedSpec } from './protocol.js';
 
 /** After so long without work the thread, with the parser it has loaded, is given back. */
 const IDLE_MILLISECONDS = 10_000;
@@ -21,12 +21,22 @@ let nextId = 0;
 const waiting = new Map<number, Waiting>();
 
 /** As `outline` in compile.ts. @throws SpecError, StaticsError */
-export const outlineAsync = (file: string, statics: Statics): Promise<SpecOutline> =>
-  ask({ kind: 'outline', file, statics }) as Promise<SpecOutline>;
+export const outlineAsync = (wanted: WantedSpec): Promise<SpecOutline> =>
+  ask({ kind: 'outline', wanted }) as Promise<SpecOutline>;
 
 /** As `prepare` in compile.ts. @throws SpecError */
-export const prepareAsync = (file: string, options: CompileOptions): Promise<PreparedProgram> =>
-  ask({ kind: 'prepare', file, options }) as Promise<PreparedProgram>;
+export const prepareAsync = (
+  wanted: WantedSpec,
+  equations: PackedSpec,
+  options: CompileOptions,
+): Promise<PreparedProgram> => ask({ kind: 'prepare', wanted, equations, options }) as Promise<PreparedProgram>;
+
+/** Starts the thread ahead of the first question, which is sure to come: it takes as long to start as many a compile takes. */
+export function startCompiler(): void {
+  if (worker) return;
+  started();
+  rest();
+}
 
 function ask(request: Request): Promise<SpecOutline | PreparedProgram> {
   const id = nextId++;

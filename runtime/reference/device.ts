@@ -149,8 +149,9 @@ function runSample(spec: Runnable, batch: Batch, b: number): void {
   batch.out.loss[b] = result.loss;
   const scale = batch.gradScale[b] ?? 1;
   for (const [name, output] of Object.entries(gradients ?? {})) {
+    // This device has no halves of its own: whoever wants them rounds what it returns.
     const dims = signature.inputs.find((input) => input.name === name)?.dims ?? [];
-    scatter(result.gradients[name], { dims, sizes }, output, batch.shapes[name] ?? [], b, scale);
+    scatter(result.gradients[name], { dims, sizes }, output as RealArray, batch.shapes[name] ?? [], b, scale);
   }
   const dims = signature.lattice?.nodes ?? [];
   const shape = [batch.B, ...extentsOf(dims, batch.sizes)];

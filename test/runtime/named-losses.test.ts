@@ -220,6 +220,9 @@ describe.each(present)('$device', ({ device, tolerance }) => {
       await expect(both.forward(tensors, { posteriors: true })).rejects.toThrow(
         'posteriors cannot be had of two losses',
       );
+      const half = { data: new Uint16Array(acts.data.length), shape: acts.shape, dtype: 'float16' };
+      await expect(both.forward({ ...tensors, acts: half })).rejects.toThrow('acts is of half precision');
+      expect((await both.forward({ ...tensors, acts: half }, { grads: false })).grads).toBeNull();
       const { posteriors } = await new TDTLoss({ ...options, omega: 0 }).forward(tensors, { posteriors: true });
       expect(Object.keys(posteriors!)).toContain('emit0');
     });
