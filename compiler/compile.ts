@@ -57,14 +57,17 @@ interface Stage<From, To> {
 
 type ReadSpec = Omit<SourceSpec, 'stated'>;
 
-const read: Stage<string, ReadSpec> = {
+/** Values for a spec's statics; those left out are the spec's own. */
+export type Statics = Graph['statics'];
+
+const read = (statics: Statics | undefined): Stage<string, ReadSpec> => ({
   name: 'graph',
   why: 'the equations, free of syntax: constants and helpers resolved, every expression typed and placed',
-  run: readSpec,
+  run: (file) => readSpec(file, statics ? { statics } : {}),
   verify: ({ graph }) => verifyGraph(graph),
   print: ({ graph }) => printGraph(graph),
   subject: (_file, { graph }) => graph.name,
-};
+});
 
 const derive: Stage<ReadSpec, SourceSpec> = {
   name: 'derived',
@@ -142,8 +145,12 @@ function runStage<From, To>(stage: Stage<From, To>, from: From): To {
   return result;
 }
 
-/** Reads a spec file and derives what it leaves to be derived. @throws SpecError for a mistake in it, with its place. */
-export const compileToGraph = (file: string): SourceSpec => runStage(derive, runStage(read, file));
+/**
+ * Reads a spec file and derives what it leaves to be derived.
+ * @throws SpecError for a mistake in it, with its place; StaticsError for statics that it cannot have
+ */
+export const compileToGraph = (file: string, statics?: Statics): SourceSpec =>
+  runStage(derive, runStage(read(statics), file));
 
 /**
  * A spec from what `packSpec` made of it. It has neither files nor places to show mistakes in.

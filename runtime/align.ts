@@ -2,8 +2,8 @@
  * Alignments: the best path of each utterance, followed from the start through what a device computed at every node, and
  * read as labels with their frames.
  */
-import type { Expr, SizeExpr } from '../compiler/graph/graph.js';
-import { primitives } from '../dsl/primitives.js';
+import type { Expr } from '../compiler/graph/graph.js';
+import { operations } from '../dsl/primitives.js';
 import type { Batch } from './device.js';
 import { perNodeShape } from './outputs.js';
 import { type SpecSignature, targetsOf } from './signature.js';
@@ -81,8 +81,6 @@ class Walker {
   readonly #lattice: NonNullable<SpecSignature['lattice']>;
   readonly #shape: readonly number[];
   readonly #targets: ReturnType<typeof targetsOf>;
-  /** Which index counts frames: the one that grows with a length other than the targets'. */
-  readonly #timeAxis: number;
 
   constructor(
     private readonly signature: SpecSignature,
@@ -92,9 +90,6 @@ class Walker {
     this.#lattice = signature.lattice as NonNullable<SpecSignature['lattice']>;
     this.#shape = perNodeShape(this.#lattice.nodes, batch);
     this.#targets = targetsOf(signature);
-    const others = signature.lengths.filter(({ size }) => size !== this.#targets?.size);
-    const grows = ({ terms }: SizeExpr): boolean => others.some(({ size }) => terms[size] !== undefined);
-    this.#timeAxis = Math.max(0, this.#lattice.nodes.findIndex(grows));
   }
 
   path(b: number): PathStep[] {
@@ -120,9 +115,11 @@ class Walker {
     const ids = this.#targets && this.batch.inputs[this.#targets.input];
     const perUtterance = ids ? ids.length / this.batch.B : 0;
     const labels: AlignedLabel[] = [];
-    for (const { target, from, to, weight } of path) {
+    const { arcs, timeAxis } = this.#lattice;
+    for (const { arc, target, from, to, weight } of path) {
       if (target < 0) continue;
-      const [begun, reached] = [from[this.#timeAxis] as number, to[this.#timeAxis] as number];
+      const frame = arcs.find(({ name }) => name === arc)?.frame ?? 0;
+      const [begun, reached] = [from, to].map((node) => (node[timeAxis] as number) + frame) as [number, number];
       // An arc over d frames covers the d that begin where it does; one within a frame, that frame.
       const [start, end] = [begun, Math.max(begun, reached - 1)];
       const before = labels[labels.length - 1];
@@ -150,7 +147,7 @@ function numberOf(
       return params[expr.name] as number;
     case 'prim': {
       const [a, b = 0] = expr.args.map((arg) => numberOf(arg, sizes, params));
-      return primitives[expr.name].f64(a as number, b);
+      return operations[expr.name].f64(a as number, b);
     }
     default:
       throw new Error(`the start of a lattice depends on ${expr.op}`);

@@ -22,6 +22,7 @@ export {
   type ShapeClass,
 } from './device.js';
 export { type ErrorCode, InputError, TrellisError } from './errors.js';
+export type { Float16ArrayLike, HalfArray, HalfDType } from './half.js';
 export { loadLoss } from './load.js';
 export {
   type Gradient,
@@ -32,6 +33,7 @@ export {
   type TensorBundle,
 } from './loss.js';
 export type { CallOptions, CommonOptions, DeviceChoice, Infeasible, LossOptions } from './options.js';
+export { type PruneOptions, type PruningPosteriors, pruneRanges } from './prune.js';
 export { type Reduction, reductionNames } from './reduction.js';
 export { RNNTLoss, type RNNTLossOptions, rnntLoss } from './rnnt-loss.js';
 export type { LatticeSignature, SpecSignature } from './signature.js';

@@ -10,8 +10,9 @@ import { fileURLToPath } from 'node:url';
 import type { PackedSpec } from '../compiler/compile.js';
 import type { CacheStore, JsonValue } from './cache-store.js';
 import { outline } from './compiler/compile.js';
-import type { SpecOutline } from './compiler/protocol.js';
+import type { SpecOutline, WantedSpec } from './compiler/protocol.js';
 import { outlineAsync } from './compiler/service.js';
+import type { DeviceOptions } from './device.js';
 import { compilerFingerprint, sha256 } from './fingerprint.js';
 import { packageRoot } from './package.js';
 import type { SpecSignature } from './signature.js';
@@ -38,35 +39,49 @@ export const hashesOf = (files: SpecOutline['files']): KnownSpec['files'] =>
   files.map(({ path, text }) => ({ path, hash: sha256(text) }));
 
 /** A spec that is known, or is read now, off the event loop's thread. @throws SpecError for a mistake in it. */
-export async function openSpec(file: string, store: CacheStore): Promise<KnownSpec> {
-  return recall(file, store) ?? remember(file, store, await outlineAsync(file));
+export async function openSpec(wanted: WantedSpec, store: CacheStore): Promise<KnownSpec> {
+  return recall(wanted, store) ?? remember(wanted, store, await outlineAsync(wanted));
 }
 
 /** The same on this thread. */
-export function openSpecSync(file: string, store: CacheStore): KnownSpec {
-  return recall(file, store) ?? remember(file, store, outline(file));
+export function openSpecSync(wanted: WantedSpec, store: CacheStore): KnownSpec {
+  return recall(wanted, store) ?? remember(wanted, store, outline(wanted));
 }
 
 /** Whose stages are to be seen is read anew. */
 const wantsStages = (): boolean => Boolean(process.env.TRELLIS_DUMP);
 
-function recall(file: string, store: CacheStore): KnownSpec | undefined {
+function recall(wanted: WantedSpec, store: CacheStore): KnownSpec | undefined {
   if (wantsStages()) return undefined;
-  return shipped(file) ?? fromStore(file, store);
+  // Shipped specs are read with their own statics.
+  const prebuilt = Object.keys(wanted.statics).length === 0 ? shipped(wanted.file) : undefined;
+  return prebuilt ?? fromStore(wanted, store);
 }
 
-const recordKey = (file: string): string =>
-  `spec\n${compilerFingerprint()}\n${file}\n${sha256(readFileSync(file, 'utf8'))}`;
+/** A spec as a device was asked for it. */
+export const wantedSpec = (file: string, { statics = {} }: Pick<DeviceOptions, 'statics'>): WantedSpec => ({
+  file,
+  statics,
+});
 
-function fromStore(file: string, store: CacheStore): KnownSpec | undefined {
-  const entry = store.get(recordKey(file));
+/** A line of a key; none for the spec's own statics. */
+export const staticsKey = (statics: WantedSpec['statics']): string => {
+  const given = Object.entries(statics).sort(([a], [b]) => (a < b ? -1 : 1));
+  return given.length === 0 ? '' : `\n${JSON.stringify(given)}`;
+};
+
+const recordKey = ({ file, statics }: WantedSpec): string =>
+  `spec\n${compilerFingerprint()}\n${file}\n${sha256(readFileSync(file, 'utf8'))}${staticsKey(statics)}`;
+
+function fromStore(wanted: WantedSpec, store: CacheStore): KnownSpec | undefined {
+  const entry = store.get(recordKey(wanted));
   const known = entry?.metadata as unknown as KnownSpec | undefined;
   return known && isUnchanged(known) ? known : undefined;
 }
 
-function remember(file: string, store: CacheStore, { signature, files, equations }: SpecOutline): KnownSpec {
+function remember(wanted: WantedSpec, store: CacheStore, { signature, files, equations }: SpecOutline): KnownSpec {
   const known: KnownSpec = { signature, files: hashesOf(files), equations };
-  store.set(recordKey(file), known as unknown as JsonValue, new Uint8Array(0));
+  store.set(recordKey(wanted), known as unknown as JsonValue, new Uint8Array(0));
   return known;
 }
 
@@ -122,7 +137,7 @@ function realPath(path: string): string {
 
 /** The text and name of a shipped spec's record, for the build. @throws SpecError */
 export function prebuild(file: string, folder: string): { readonly path: string; readonly text: string } {
-  const { signature, files, equations } = outline(file);
+  const { signature, files, equations } = outline({ file, statics: {} });
   const root = realpathSync(packageRoot());
   const relativePath = (path: string): string => relative(root, path).split(sep).join('/');
   const prebuilt: Prebuilt = {

@@ -6,6 +6,7 @@ import { type AlignResult, alignmentsOf, bestPathResults } from './align.js';
 import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
 import { describe, didYouMean, InputError, listOf, TrellisError, throwIfAborted } from './errors.js';
+import { dtypeNames, type HalfArray, type HalfDType, isReal, placeGradients } from './half.js';
 import { noForwardSync, type OpenSpec, type SpecKernels } from './kernels.js';
 import { alignNames, type CallOptions, callNames, checkCall, type Settings } from './options.js';
 import { chooseOutputs, perNodeOutputs, perNodeShape } from './outputs.js';
@@ -22,12 +23,19 @@ export type TensorBundle = Readonly<Record<string, TensorLike>>;
 export type LossArgument = TensorLike | TensorBundle | CallOptions | undefined;
 
 /** Where gradients are: in arrays, or in GPU memory. */
-export type GradientData = RealArray | GPUBuffer;
+export type GradientData = RealArray | HalfArray | GPUBuffer;
 
 /** A gradient in arrays or in GPU memory. */
-export type Gradient<Data extends GradientData> = Data extends GPUBuffer ? GpuTensor : Tensor<RealArray>;
+export type Gradient<Data extends GradientData> = Data extends GPUBuffer
+  ? GpuTensor
+  : Data extends HalfArray
+    ? Tensor<Data> & { readonly dtype: HalfDType }
+    : Tensor<RealArray>;
 
-/** `LossResult` has gradients in arrays; `LossResult<GPUBuffer>` is that of a call whose input or `grads` is a GPUBuffer. */
+/**
+ * `LossResult` has gradients in arrays of reals; `LossResult<GPUBuffer>` is that of a call whose input or `grads` is a GPUBuffer,
+ * `LossResult<Uint16Array>` that of one whose input holds the bits of float16 or bfloat16.
+ */
 export interface LossResult<Data extends GradientData = RealArray> {
   /** Shape [], or the costs themselves for reduction 'none'. */
   readonly loss: Tensor<Float64Array>;
@@ -197,7 +205,11 @@ export class Loss {
     const { batch, options } = this.#check(open, args, alignNames);
     const negated = new Float64Array(batch.B);
     const perNode = perNodeOutputs(signature.lattice.nodes, bestPathResults, batch, device.reals);
-    const shapeClass = shapeClassOf(signature, batch.sizes, { gradients: false, perNode: 'best-path' });
+    const shapeClass = shapeClassOf(signature, batch.sizes, {
+      gradients: false,
+      perNode: 'best-path',
+      storage: batch.storage,
+    });
     const runner = await this.#kernels.runner(open, shapeClass);
     throwIfAborted(options.signal);
     const start = performance.now();
@@ -245,7 +257,11 @@ export class Loss {
     const { B, sizes } = shapes;
     const lengths = checkLengths(signature, tensors, shapes);
     const params = resolveParams(signature, { ...this.#params, ...call.params }, sizes);
-    const inputs = convertInputs(signature, shapes, lengths, params, device.reals, device.gpu !== undefined);
+    const inputs = convertInputs(signature, shapes, lengths, params, device);
+    const halves = halvesOf(shapes);
+    const storage = {
+      inputs: Object.fromEntries(Object.entries(halves).filter(([, half]) => device.halves?.includes(half))),
+    };
     const gpuInputs = Object.fromEntries(
       Object.entries(shapes.raw).flatMap(([name, { buffer }]) => (buffer === undefined ? [] : [[name, buffer]])),
     );
@@ -255,6 +271,7 @@ export class Loss {
       shapes: Object.fromEntries(Object.entries(shapes.raw).map(([name, { shape }]) => [name, shape])),
       inputs,
       gpuInputs,
+      storage,
       lengths,
       params,
       gradScale: reductionFactors(reduction, B, targetLengths(signature, lengths)),
@@ -274,6 +291,17 @@ export class Loss {
     const { B, sizes, lengths } = batch;
     if (call.posteriors) requireLattice(signature, 'posteriors', 'posteriors');
     const { gradients, gpuGradients, wanted, borrowed } = chooseOutputs(signature, shapes, call.grads, device);
+    const halves = halvesOf(shapes);
+    const placed = placeGradients(gradients ?? {}, halves, device);
+    const onGpu = new Set([...Object.keys(gpuGradients), ...Object.keys(wanted)]);
+    const { inputs: native = {} } = batch.storage;
+    const storage = {
+      inputs: native,
+      gradients: {
+        ...Object.fromEntries(Object.entries(native).filter(([name]) => onGpu.has(name))),
+        ...placed.storage,
+      },
+    };
     const inGpuMemory: Record<string, GPUBuffer> = { ...gpuGradients };
     const posteriors = call.posteriors
       ? perNodeOutputs(signature.lattice!.nodes, signature.lattice!.posteriors, batch, device.reals)
@@ -281,19 +309,24 @@ export class Loss {
     const targets = targetLengths(signature, lengths);
     const costs = new Float64Array(B);
     const scored: Step = {
-      shapeClass: shapeClassOf(signature, sizes, { gradients: false }),
+      shapeClass: shapeClassOf(signature, sizes, { gradients: false, storage: batch.storage }),
       batch: { ...batch, out: { loss: costs } },
     };
-    const results = { gradients: gradients !== undefined, ...(posteriors ? { perNode: 'posteriors' as const } : {}) };
+    const results = {
+      gradients: gradients !== undefined,
+      ...(posteriors ? { perNode: 'posteriors' as const } : {}),
+      storage: gradients ? storage : batch.storage,
+    };
     const full: Step | undefined =
       gradients || posteriors
         ? {
             shapeClass: shapeClassOf(signature, sizes, results),
             batch: {
               ...batch,
+              storage: results.storage,
               out: {
                 loss: costs,
-                ...(gradients ? { gradients, gpuGradients: inGpuMemory } : {}),
+                ...(gradients ? { gradients: placed.gradients, gpuGradients: inGpuMemory } : {}),
                 ...(posteriors ? { perNode: posteriors } : {}),
               },
             },
@@ -310,10 +343,14 @@ export class Loss {
         if (infeasible === 'error') refuseInfeasible(signature, costs, lengths);
       },
       result: <Data extends GradientData>(milliseconds: number) => {
+        placed.finish();
         if (infeasible === 'zero') for (let b = 0; b < B; b++) if (costs[b] === Number.POSITIVE_INFINITY) costs[b] = 0;
         const costTensor = { data: costs, shape: [B] };
         const tensorsOut = Object.entries({ ...gradients, ...inGpuMemory }).map(([name, data]) => {
-          const tensor = { data, shape: [...(batch.shapes[name] ?? [])] };
+          const type = halves[name];
+          const isHalf = type !== undefined && !(ArrayBuffer.isView(data) && isReal(data));
+          const dtype = isHalf ? { dtype: dtypeNames[type] } : {};
+          const tensor = { data, shape: [...(batch.shapes[name] ?? [])], ...dtype };
           return [name, tensor as unknown as Gradient<Data>] as const;
         });
         const [only, ...others] = tensorsOut;
@@ -341,6 +378,12 @@ export class Loss {
     };
   }
 }
+
+/** Inputs that the caller gave in half precision, by name. */
+const halvesOf = ({ raw }: Shapes) =>
+  Object.fromEntries(
+    Object.entries(raw).flatMap(([name, { half }]) => (half === undefined ? [] : [[name, half] as const])),
+  );
 
 /** How many targets each utterance has, if the spec has any. */
 function targetLengths(signature: SpecSignature, lengths: Batch['lengths']): Int32Array | undefined {

@@ -75,6 +75,12 @@ try {
   }
   run(app, 'npx', 'trellis', 'dump', './my-loss.ts', '--stage', 'kernels');
   run(app, 'npx', 'trellis', 'doctor');
+  if (devices.includes('cpu')) {
+    const words = ['trellis', 'bench', '2,20,9,64', '--rounds', '1', '--json'];
+    const { shapes } = JSON.parse(run(app, 'npx', ...words));
+    if (!(shapes[0].ratio.lossAndGradient.median > 0)) throw new Error(`${words.join(' ')} measured nothing`);
+    console.log('npx trellis bench: processes of its own are found in the installed package');
+  }
 
   const compilerOptions = {
     strict: true,

@@ -13,7 +13,7 @@
  */
 import { type ArcDecl, type Expr, GRADIENT, type Graph, type IndexRef, LOG_LIKELIHOOD } from '../graph/graph.js';
 import { type Contribution, differentiate, Terms } from './adjoint.js';
-import { derivativeOf, type Place } from './collect.js';
+import { derivativeOf, type Place, substitute } from './collect.js';
 import { DeriveProblem, type Reduction } from './expand.js';
 import { LatticeWriter } from './lattice.js';
 
@@ -28,7 +28,7 @@ class Deriver extends LatticeWriter {
   private readonly terms = new Terms(this.b);
 
   derive(): Graph {
-    const { b, lattice, expander, axes, weights, start, end } = this;
+    const { b, lattice, expander, weights, start, end } = this;
     const { arcs } = lattice;
     const logZero = Number.NEGATIVE_INFINITY;
     const [alpha, beta] = [this.fresh('alpha'), this.fresh('beta')];
@@ -74,23 +74,51 @@ class Deriver extends LatticeWriter {
       [occupancy, occupancy],
     ]);
 
-    const roots = weights.map(({ weight, when }, k) => {
-      const { scale } = arcs[k]!;
-      const posterior = this.at(posteriorNames[k]!, axes);
-      const counted = scale ? this.terms.mul(expander.expand(scale, new Map(), arcs[k]!.name), posterior) : posterior;
-      const adjoint = this.terms.neg(counted);
-      return { value: weight, adjoint: when ? this.terms.where(when, adjoint) : adjoint };
+    const paying = new Map<string, number[]>();
+    for (const [k, { weight }] of weights.entries()) {
+      const key = `${weight.id} ${arcs[k]!.scale?.id}`;
+      paying.set(key, [...(paying.get(key) ?? []), k]);
+    }
+    const roots = [...paying.values()].map((group) => {
+      const [{ weight }, { name, scale }] = [weights[group[0]!]!, arcs[group[0]!]!];
+      const posterior = this.posteriorOf(group, posteriorNames);
+      const counted = scale ? this.terms.mul(expander.expand(scale, new Map(), name), posterior) : posterior;
+      return { value: weight, adjoint: this.terms.neg(counted) };
     });
-    const gradients = this.gradients(places(differentiate(roots, this.terms), axes));
+    const gradients = this.gradients(places(differentiate(roots, this.terms), this.axes));
     const loss = this.complete(lattice.loss, LOG_LIKELIHOOD, logLik);
     return this.graph({ loss, gradients, perNode });
+  }
+
+  /** At a node, the posterior of all arcs of a group together: where several pay one weight it is a field of its own. */
+  private posteriorOf(group: readonly number[], names: readonly string[]): Expr {
+    const { weights, terms } = this;
+    const total = terms.sum(
+      group.map((k) => {
+        const posterior = this.at(names[k]!, this.axes);
+        const { when } = weights[k]!;
+        return when ? terms.where(when, posterior) : posterior;
+      }),
+    );
+    if (group.length === 1) return total;
+    const name = this.fresh(`${group.map((k) => weights[k]!.name).join('_')}Posterior`);
+    this.field(name, 'field', (...place) => this.placed(total, place), 0);
+    return this.at(name, this.axes);
   }
 
   /** Back through the reductions, those that read others first, and then to the inputs. */
   private gradients(initial: readonly Place[]): Record<string, string> {
     const { b, terms, expander, ranges } = this;
     const all = [...initial];
-    const tools = { terms, expander, ranges };
+    const field = (base: string, over: readonly IndexRef[], value: Expr): string => {
+      const name = this.fresh(base);
+      const domain = over.map((index) => expander.extentOf(index));
+      const axes = over.map((index, k) => expander.index(index.name, domain[k]!));
+      const body = substitute(value, new Map(over.map((index, k) => [index, axes[k]!])), terms);
+      this.fields.push({ name, kind: 'field', domain, axes, body, outside: 0, type: 'real' });
+      return name;
+    };
+    const tools = { terms, expander, ranges, field };
     for (const reduction of [...expander.reductions].reverse()) {
       if (!all.some(({ read }) => read.source === reduction.name)) continue;
       const name = this.fresh(`d_${reduction.name}`);

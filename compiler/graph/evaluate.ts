@@ -2,7 +2,7 @@
  * What a graph means, in float64: every cell computed from its equation when it is first needed, and kept.
  * Slow and obvious; it judges everything faster.
  */
-import { primitives, reductions } from '../../dsl/primitives.js';
+import { operations, primitives, reductions } from '../../dsl/primitives.js';
 import { CompilerBug } from '../source.js';
 import { operands } from './build.js';
 import { comparisons, type Expr, type FieldDecl, type Graph, type IndexRef, type InputDecl } from './graph.js';
@@ -220,7 +220,7 @@ class Machine {
           expr.indices.map((index) => this.code(index)),
         );
       case 'prim': {
-        const { f64 } = primitives[expr.name];
+        const { f64 } = operations[expr.name];
         const [a, b] = expr.args.map((arg) => this.code(arg)) as [Code, Code?];
         return b ? () => f64(a(), b()) : () => f64(a(), 0);
       }

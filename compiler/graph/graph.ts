@@ -7,7 +7,7 @@
  * object, and identity can be used as a key. Where an expression came from is kept beside it, in
  * `Graph.origins`, because several lines of a spec may share one node.
  */
-import type { PrimitiveName, ReductionName } from '../../dsl/primitives.js';
+import type { OperationName, ReductionName } from '../../dsl/primitives.js';
 
 /** A place in a spec file: what diagnostics point at. 1-based line and column. */
 export interface Origin {
@@ -89,10 +89,10 @@ export interface ReadExpr extends Node<'real' | 'int'> {
   readonly source: string;
   readonly indices: readonly Expr[];
 }
-/** A primitive. On reals all primitives; on ints only add, sub, mul, neg, min, max. */
+/** An operation. On reals all primitives; on ints only add, sub, mul, neg, min, max, and floorDiv by a constant of at least 1. */
 export interface PrimExpr extends Node<'real' | 'int'> {
   readonly op: 'prim';
-  readonly name: PrimitiveName;
+  readonly name: OperationName;
   readonly args: readonly Expr[];
 }
 /** Both operands have the same type (an int beside a real is converted by `toReal`). */

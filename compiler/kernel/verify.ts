@@ -21,7 +21,10 @@ import type {
 import { printExpr, printStatement } from './print.js';
 
 /** Type of a value loaded from, or stored to, memory of each element type. */
-export const valueType = { f32: 'f32', f64: 'f64', i32: 'index' } as const satisfies Record<ElementType, KernelType>;
+export const valueType = { f32: 'f32', f64: 'f64', i32: 'index', f16: 'f32', bf16: 'f32' } as const satisfies Record<
+  ElementType,
+  KernelType
+>;
 
 /** A name in scope. `varying`: differs between the lanes of the enclosing lanes loop. */
 interface Binding {

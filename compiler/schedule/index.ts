@@ -6,9 +6,10 @@ import { readsIn } from '../graph/free.js';
 import type { Expr, Graph, SizeExpr } from '../graph/graph.js';
 import { printSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
+import type { HalfStorage, HalfType } from '../kernel/half.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { type Equations, findEquations } from './equations.js';
+import { type Equation, type Equations, findEquations } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
 import { type ProgramContext, paddedSize } from './lower.js';
@@ -23,6 +24,8 @@ export interface ScheduleOptions {
   readonly openSizes?: readonly string[];
   /** Type of lattice values: float64 on the CPU. */
   readonly lattice: 'f32' | 'f64';
+  /** Real inputs, and gradients by the name of their input, that memory holds in 16 bits; the others are f32. */
+  readonly storage?: HalfStorage;
   /** Whether gradients are wanted; without them only what the loss needs is computed. */
   readonly gradients: boolean;
   /** Whether results over the nodes are wanted as well, from a graph that has them. Default: no. */
@@ -49,11 +52,21 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
 
   const layouts = new Map<string, Layout>(stored.map((equation) => [equation.name, { equation }]));
   for (const step of phases.flat()) if (step.kind === 'wave') skewAlong(step, layouts);
-  const outputs = [
-    ...gradients.map(({ equation }) => ({ equation, scaled: true })),
+  const outputs: { equation: Equation; scaled: boolean; element?: HalfType | undefined }[] = [
+    ...gradients.map(({ input, equation }) => ({
+      equation,
+      scaled: true,
+      element: options.storage?.gradients?.[input],
+    })),
     ...perNode.map((equation) => ({ equation, scaled: false })),
   ];
-  const context: ProgramContext = { graph: equations.graph, layouts, lattice: options.lattice, names: equations.names };
+  const context: ProgramContext = {
+    graph: equations.graph,
+    layouts,
+    lattice: options.lattice,
+    names: equations.names,
+    storage: options.storage?.inputs ?? {},
+  };
 
   const kernels: Kernel[][] = phases.map((steps) =>
     steps.map((step) =>
@@ -73,7 +86,7 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     ...equations.graph.inputs.map(
       (input): BufferDecl => ({
         name: input.name,
-        element: input.element,
+        element: context.storage[input.name] ?? input.element,
         role: 'input',
         shape: shapeOf(input.dims),
         layout: `${input.name}[b][${input.dims.map(printSize).join('][')}]`,
@@ -93,9 +106,9 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       : []),
     { name: 'loss', element: 'f64', role: 'output', shape: shapeOf([]), layout: 'loss[b]' },
     ...outputs.map(
-      ({ equation }): BufferDecl => ({
+      ({ equation, element }): BufferDecl => ({
         name: equation.name,
-        element: 'f32',
+        element: element ?? 'f32',
         role: 'output',
         shape: shapeOf(equation.domain),
         layout: describeLayout({ equation }, ''),

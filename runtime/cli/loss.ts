@@ -19,6 +19,7 @@ export interface BatchOptions {
   input?: string[];
   lengths?: string[];
   param?: string[];
+  static?: string[];
   blank?: string;
   fastemitLambda?: string;
   clamp?: string;
@@ -44,6 +45,7 @@ export const withBatchOptions = (command: Command): Command =>
     .option('--input <name=file>', 'any input of the spec by its name; repeatable', collect)
     .option('--lengths <name=file>', 'any length argument of the spec by its name; repeatable', collect)
     .option('--param <name=value>', 'a parameter of the spec; repeatable', collect)
+    .option('--static <name=numbers>', 'a static of the spec, as in durations=0,1,2; repeatable', collect)
     .option('--blank <index>', 'short for --param blank=<index>')
     .option('--fastemit-lambda <number>', 'short for --param fastemitLambda=<number>')
     .option('--clamp <number>', 'short for --param clamp=<number>')
@@ -59,12 +61,17 @@ export function addLoss(trellis: Command): void {
       .summary('compute a loss (and its gradient) of .npy tensors')
       .description(
         'Computes a loss of a batch of utterances kept in .npy files (numpy.save), and its gradient where asked for.\n' +
-          'Floats of 16, 32 and 64 bits and integers of any width are read, in C or Fortran order.',
+          'Floats of 16, 32 and 64 bits and integers of any width are read, in C or Fortran order. float16 is read\n' +
+          'as it is stored, without a copy in float32, and its gradient is written as float16.',
       )
       .argument('<spec>', 'a name from "trellis list", or a path to a spec file'),
   )
     .option('--reduction <name>', `how costs become one loss: ${reductionNames.join(', ')}`, 'mean')
-    .option('--grads <file>', 'write the gradient here; name=file where a spec has several', collect)
+    .option(
+      '--grads <file>',
+      'write the gradient here, float16 if the input is; name=file where a spec has several',
+      collect,
+    )
     .option('--json', 'print one JSON object with loss, costs, reduction, device, milliseconds and more')
     .addHelpText(
       'after',
@@ -103,6 +110,7 @@ export async function openBatch(
   check: (signature: SpecSignature) => Promise<void> | void,
 ): Promise<OpenedBatch> {
   const params = readParams(options);
+  const statics = readStatics(options.static);
   const inputFiles = filesByName(options.input, '--input', { acts: options.acts, labels: options.labels });
   const lengthFiles = filesByName(options.lengths, '--lengths', {
     actLens: options.actLens,
@@ -118,6 +126,7 @@ export async function openBatch(
       reduction: reduction as Reduction,
       infeasible: options.infeasible as Infeasible,
       params,
+      ...(statics ? { statics } : {}),
       ...threads,
       ...(options.cache ? {} : { cacheDir: false as const }),
     }),
@@ -126,6 +135,19 @@ export async function openBatch(
   checkNames(signature, inputFiles, lengthFiles);
   await check(signature);
   return { loss, params, inputs: await readAll(inputFiles), lengths: await readAll(lengthFiles) };
+}
+
+/** 'durations=0,1,2' as an array, 'reach=3' as a number, and 'durations=3,' as an array of one. */
+function readStatics(given: readonly string[] | undefined): Record<string, number | number[]> | undefined {
+  if (!given) return undefined;
+  const statics: Record<string, number | number[]> = {};
+  for (const text of given) {
+    const [name, value] = splitPair(text, '--static', 'number, or numbers with commas between them');
+    const parts = value.replace(/,$/, '').split(',');
+    const numbers = parts.map((part) => readNumber(part, `--static ${name}`));
+    putOnce(statics, name, value.includes(',') ? numbers : (numbers[0] as number), '--static');
+  }
+  return statics;
 }
 
 async function runLoss(spec: string, options: LossOptions): Promise<void> {
@@ -140,7 +162,13 @@ async function runLoss(spec: string, options: LossOptions): Promise<void> {
   for (const [input, path] of gradFiles) {
     const gradient = result.gradients[input];
     if (!gradient) throw new UsageError(`--grads: the spec ${signature.name} states no gradient for ${input}`);
-    await writeNpy(path, gradient.data as Float32Array | Float64Array, gradient.shape);
+    const { data, shape, dtype } = gradient as Tensor;
+    await writeNpy(
+      path,
+      data as Float32Array | Float64Array | Uint16Array,
+      shape,
+      dtype === 'float16' ? dtype : undefined,
+    );
   }
   const defaults = Object.fromEntries(signature.params.map((param) => [param.name, param.default]));
   const compileMilliseconds = loss.cache.compileMilliseconds;

@@ -8,6 +8,7 @@
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../package.js';
 import { addAlign } from './align.js';
+import { addBench } from './bench.js';
 import { addBuild } from './build.js';
 import { addCheck } from './check.js';
 import { addDoctor } from './doctor.js';
@@ -37,6 +38,7 @@ Examples:
   $ trellis dump rnnt --stage derived                     the equations as the compiler sees them
   $ trellis new tally                                     a first loss of your own, with its test
   $ trellis check ./tally.ts                              is it right, and does every device compute it?
+  $ trellis bench 8,200,50,1024                           how fast it is, beside how fast memory is
   $ trellis doctor                                        what was found on this machine, what is missing
 
 "trellis <command> --help" tells more.`,
@@ -47,6 +49,7 @@ Examples:
   addCheck(trellis);
   addDump(trellis);
   addBuild(trellis);
+  addBench(trellis);
   addDoctor(trellis);
   addList(trellis);
   // Copied to every command: throw instead of ending the process.

@@ -10,11 +10,11 @@ import {
 } from '../../compiler/compile.js';
 import { SpecError } from '../../compiler/source.js';
 import { signatureOfGraph, targetsOf } from '../signature.js';
-import type { CompileOptions, PreparedProgram, SpecOutline } from './protocol.js';
+import type { CompileOptions, PreparedProgram, SpecOutline, WantedSpec } from './protocol.js';
 
-/** Reads a spec. @throws SpecError for a mistake in it. */
-export function outline(file: string): SpecOutline {
-  const source = compileToGraph(file);
+/** Reads a spec. @throws SpecError for a mistake in it, StaticsError for statics it cannot have */
+export function outline({ file, statics }: WantedSpec): SpecOutline {
+  const source = compileToGraph(file, statics);
   const { graph, stated, files } = source;
   return { signature: signatureOfGraph(graph, stated), files, equations: packSpec(source) };
 }
@@ -28,7 +28,7 @@ export const bestPathOf = (source: SourceSpec): SourceSpec => compileToBestPath(
  * @returns what `further` makes of it, and the files where they were read again
  */
 export function goOn<T>(
-  file: string,
+  { file, statics }: WantedSpec,
   equations: PackedSpec,
   further: (source: SourceSpec) => T,
 ): { readonly value: T; readonly reread?: SpecOutline['files'] } {
@@ -36,14 +36,14 @@ export function goOn<T>(
     return { value: further(restoreSpec(equations)) };
   } catch (error) {
     if (!(error instanceof SpecError)) throw error;
-    const source = compileToGraph(file);
+    const source = compileToGraph(file, statics);
     return { value: further(source), reread: source.files };
   }
 }
 
 /** Compiles a spec that was read to LLVM IR text. @throws SpecError for a mistake in it. */
-export function prepare(file: string, equations: PackedSpec, options: CompileOptions): PreparedProgram {
-  const { value, reread } = goOn(file, equations, (source) =>
+export function prepare(wanted: WantedSpec, equations: PackedSpec, options: CompileOptions): PreparedProgram {
+  const { value, reread } = goOn(wanted, equations, (source) =>
     compile(options.bestPath ? bestPathOf(source) : source, options),
   );
   const { program, llvm } = value;

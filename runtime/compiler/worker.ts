@@ -7,7 +7,9 @@ parentPort?.on('message', ({ id, request }: { id: number; request: Request }) =>
   let answer: Answer;
   try {
     const value =
-      request.kind === 'outline' ? outline(request.file) : prepare(request.file, request.equations, request.options);
+      request.kind === 'outline'
+        ? outline(request.wanted)
+        : prepare(request.wanted, request.equations, request.options);
     answer = { id, value };
   } catch (error) {
     answer = answerOfError(id, error);

@@ -8,12 +8,20 @@ import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import { reportTime } from '../../compiler/trace.js';
 import { type CacheStore, type JsonValue, storeFor } from '../cache-store.js';
 import { prepare } from '../compiler/compile.js';
-import type { CompileOptions, PreparedProgram } from '../compiler/protocol.js';
+import type { CompileOptions, PreparedProgram, WantedSpec } from '../compiler/protocol.js';
 import { prepareAsync } from '../compiler/service.js';
-import type { Batch, Device, DeviceSpec, Runner, ShapeClass } from '../device.js';
+import type { Batch, Device, DeviceSpec, PhaseTime, Runner, ShapeClass } from '../device.js';
 import { TrellisError, throwIfAborted } from '../errors.js';
 import { compilerFingerprint } from '../fingerprint.js';
-import { hashesOf, type KnownSpec, openSpec, openSpecSync, sourceHash } from '../known-specs.js';
+import {
+  hashesOf,
+  type KnownSpec,
+  openSpec,
+  openSpecSync,
+  sourceHash,
+  staticsKey,
+  wantedSpec,
+} from '../known-specs.js';
 import type { SpecSignature } from '../signature.js';
 import { prepareDriver } from './driver.js';
 import { CpuExecutor } from './executor.js';
@@ -54,18 +62,19 @@ function openDevice(): Device {
   device = {
     name: 'cpu',
     reals: 'f32',
-    open: (file, options) => open(file, jit, storeFor(options.cacheDir)),
-    openSync: (file, options) => openSync(file, jit, storeFor(options.cacheDir)),
+    halves: ['f16', 'bf16'],
+    open: (file, options) => open(wantedSpec(file, options), jit, storeFor(options.cacheDir)),
+    openSync: (file, options) => openSync(wantedSpec(file, options), jit, storeFor(options.cacheDir)),
   };
   return device;
 }
 
-async function open(file: string, jit: LlvmJit, store: CacheStore): Promise<DeviceSpec> {
-  return new CpuSpec(file, jit, store, await openSpec(file, store));
+async function open(wanted: WantedSpec, jit: LlvmJit, store: CacheStore): Promise<DeviceSpec> {
+  return new CpuSpec(wanted, jit, store, await openSpec(wanted, store));
 }
 
-function openSync(file: string, jit: LlvmJit, store: CacheStore): DeviceSpec {
-  return new CpuSpec(file, jit, store, openSpecSync(file, store));
+function openSync(wanted: WantedSpec, jit: LlvmJit, store: CacheStore): DeviceSpec {
+  return new CpuSpec(wanted, jit, store, openSpecSync(wanted, store));
 }
 
 class CpuSpec implements DeviceSpec {
@@ -74,7 +83,7 @@ class CpuSpec implements DeviceSpec {
   readonly #sourceHash: string;
 
   constructor(
-    private readonly file: string,
+    private readonly wanted: WantedSpec,
     private readonly jit: LlvmJit,
     private readonly store: CacheStore,
     private readonly known: KnownSpec,
@@ -84,17 +93,22 @@ class CpuSpec implements DeviceSpec {
   }
 
   #programKey(shapeClass: ShapeClass): string {
-    return ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint].join('\n');
+    const parts = ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint];
+    return parts.join('\n') + staticsKey(this.wanted.statics);
   }
 
-  #options({ sizes, gradients, perNode }: ShapeClass): CompileOptions {
+  #options({ sizes, gradients, perNode, storage }: ShapeClass): CompileOptions {
+    const { vectorBits, halves } = this.jit.target;
     return {
       sizes,
       gradients,
       perNode: perNode !== undefined,
       bestPath: perNode === 'best-path',
+      storage,
+      statics: this.wanted.statics,
       lattice: 'f64',
-      vectorBits: this.jit.target.vectorBits,
+      vectorBits,
+      halves,
     };
   }
 
@@ -118,7 +132,7 @@ class CpuSpec implements DeviceSpec {
     if (known) return known;
     // The driver is compiled while the compiler's thread is at work on the kernels.
     const [prepared] = await Promise.all([
-      prepareAsync(this.file, this.known.equations, this.#options(shapeClass)),
+      prepareAsync(this.wanted, this.known.equations, this.#options(shapeClass)),
       prepareDriver(this.jit, this.store),
     ]);
     const start = performance.now();
@@ -130,7 +144,7 @@ class CpuSpec implements DeviceSpec {
   prepareSync(shapeClass: ShapeClass): Runner {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = prepare(this.file, this.known.equations, this.#options(shapeClass));
+    const prepared = prepare(this.wanted, this.known.equations, this.#options(shapeClass));
     const start = performance.now();
     const { object } = this.jit.compile(prepared.llvm, { name: `${prepared.plan.name}.ll` });
     reportTime(prepared.plan.name, 'object', performance.now() - start);
@@ -168,6 +182,10 @@ class CpuRunner implements Runner {
     deliver();
   }
 
+  profile(batch: Batch): PhaseTime[] {
+    return this.executor.profile(this.#call(batch, undefined));
+  }
+
   /** A gradient that is to replace its input, but reads more of it than the cell it writes, is made in memory of its own. */
   #apart(batch: Batch): { own: Batch; deliver: () => void } {
     const gradients = { ...batch.out.gradients };
@@ -176,7 +194,8 @@ class CpuRunner implements Runner {
         gradients[name]!.buffer === batch.inputs[name]!.buffer && !this.executor.program.inPlace?.includes(name),
     );
     if (moved.length === 0) return { own: batch, deliver: () => {} };
-    for (const name of moved) gradients[name] = alignedArray('f32', gradients[name]!.length);
+    for (const name of moved)
+      gradients[name] = alignedArray(batch.storage.gradients?.[name] ?? 'f32', gradients[name]!.length);
     return {
       own: { ...batch, out: { ...batch.out, gradients } },
       deliver: () => {

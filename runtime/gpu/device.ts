@@ -5,9 +5,10 @@ import { reportStage } from '../../compiler/trace.js';
 import type { WgslTarget } from '../../compiler/wgsl/index.js';
 import { storeFor } from '../cache-store.js';
 import { bestPathOf, goOn } from '../compiler/compile.js';
+import type { WantedSpec } from '../compiler/protocol.js';
 import type { Device, DeviceSpec, GpuAccess, Runner, ShapeClass } from '../device.js';
 import { TrellisError } from '../errors.js';
-import { type KnownSpec, openSpec } from '../known-specs.js';
+import { type KnownSpec, openSpec, wantedSpec } from '../known-specs.js';
 import type { SpecSignature } from '../signature.js';
 import { isSoftware } from './adapter.js';
 import type { PoolStats } from './buffers.js';
@@ -33,11 +34,15 @@ export interface GpuDevice extends Device {
  */
 export async function openGpuDevice(options: GpuOptions = {}): Promise<GpuDevice> {
   const host = new GpuHost(options);
-  await host.session();
+  const { float16 } = await host.session();
   return {
     name: 'webgpu',
     reals: 'f32',
-    open: async (file, { cacheDir }) => new GpuSpec(file, await openSpec(file, storeFor(cacheDir)), host),
+    halves: float16 ? ['f16'] : [],
+    open: async (file, options) => {
+      const wanted = wantedSpec(file, options);
+      return new GpuSpec(wanted, await openSpec(wanted, storeFor(options.cacheDir)), host);
+    },
     gpu: accessTo(host),
     gpuDevice: async () => (await host.session()).device,
     memory: async () => (await host.session()).pool.stats,
@@ -75,17 +80,17 @@ class GpuSpec implements DeviceSpec {
   readonly signature: SpecSignature;
 
   constructor(
-    private readonly file: string,
+    private readonly wanted: WantedSpec,
     private readonly known: KnownSpec,
     private readonly host: GpuHost,
   ) {
     this.signature = known.signature;
   }
 
-  async prepare({ sizes, gradients, perNode }: ShapeClass): Promise<Runner> {
+  async prepare({ sizes, gradients, perNode, storage }: ShapeClass): Promise<Runner> {
     const lengths = this.signature.lengths.map(({ argument }) => argument);
-    const options = { sizes, gradients, perNode: perNode !== undefined, lattice: 'f64' } as const;
-    const { value: kernels } = goOn(this.file, this.known.equations, (source) =>
+    const options = { sizes, gradients, perNode: perNode !== undefined, storage, lattice: 'f64' } as const;
+    const { value: kernels } = goOn(this.wanted, this.known.equations, (source) =>
       compileToKernels(perNode === 'best-path' ? bestPathOf(source) : source, options),
     );
     const program = packBuffers(kernels, lengths);

@@ -2,6 +2,7 @@
 import type { WgslTarget } from '../../compiler/wgsl/types.js';
 import type { Batch, Runner } from '../device.js';
 import type { SpecSignature } from '../signature.js';
+import type { HostArray } from './call.js';
 import { GpuExecutor } from './executor.js';
 import { interleave, packedName } from './packing.js';
 import type { GpuProgram } from './program.js';
@@ -45,7 +46,7 @@ export class GpuRunner implements Runner {
   }
 
   async run(batch: Batch): Promise<void> {
-    const buffers: Record<string, Float32Array | Float64Array | Int32Array | GPUBuffer> = {
+    const buffers: Record<string, HostArray | GPUBuffer> = {
       gradScale: batch.gradScale,
       loss: batch.out.loss,
     };

@@ -111,5 +111,7 @@ export async function alignmentSvg(picture: AlignmentPicture): Promise<string> {
   };
   const svg = Plot.plot(options) as unknown as { setAttribute(name: string, value: string): void; outerHTML: string };
   svg.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', title);
   return `<?xml version="1.0" encoding="UTF-8"?>\n${svg.outerHTML}\n`;
 }

@@ -5,7 +5,7 @@
  * A spec in arcs form has no gradients of its own, and plain numbers cannot be differentiated: its loss comes from its
  * TypeScript; its gradients, its posteriors and its best path from the equations that the compiler derives, evaluated in float64.
  */
-import { compileToGraph, type SourceSpec } from '../../compiler/compile.js';
+import { compileToGraph, type SourceSpec, type Statics } from '../../compiler/compile.js';
 import { evaluateGraph } from '../../compiler/graph/evaluate.js';
 import type { SizeExpr } from '../../compiler/graph/graph.js';
 import { evalSize } from '../../compiler/graph/size.js';
@@ -27,7 +27,7 @@ export const referenceDevice: Device = {
   openSync: (file, options) => {
     const definition = loadDefinition(file);
     // Without the compiler where it is not needed: it takes a while to load, and a synchronous caller waits.
-    if (definition.form === 'arcs') return openSpec(file, options, definition);
+    if (definition.form === 'arcs' || options.statics) return openSpec(file, options, definition);
     return specOf({ definition, signature: signatureOfHeader(definition) });
   },
 };
@@ -36,6 +36,8 @@ export const referenceDevice: Device = {
 interface Runnable {
   readonly definition: LossDefinition;
   readonly signature: SpecSignature;
+  /** Absent: the definition's own. */
+  readonly statics?: Statics;
   /** What gives the gradients of a spec in arcs form: its derived equations, and the lattice they are derived from. */
   readonly derived?: SourceSpec;
   /** Set where the best path is asked for: its equations, which take the place of the loss. */
@@ -49,15 +51,16 @@ interface Runnable {
 function openSpec(file: string, options: DeviceOptions, definition = loadDefinition(file)): DeviceSpec {
   const isArcs = definition.form === 'arcs';
   try {
-    const source = compileToGraph(file);
+    const source = compileToGraph(file, options.statics);
     const signature = signatureOfGraph(source.graph, source.stated);
-    return specOf({ definition, signature, ...(isArcs ? { derived: source } : {}) });
+    return specOf({ definition, signature, statics: source.graph.statics, ...(isArcs ? { derived: source } : {}) });
   } catch (error) {
     if (!(error instanceof SpecError)) throw error;
     const { file: where, line, column } = error.origin;
     const how = isArcs ? 'runs as plain TypeScript only, without gradients' : 'runs as plain TypeScript only';
     options.notice(`trellis: ${how}, the compiler refuses it: ${where}:${line}:${column} ${error.problem}`);
-    return specOf({ definition, signature: signatureOfHeader(definition) });
+    const { statics } = options;
+    return specOf({ definition, signature: signatureOfHeader(definition), ...(statics ? { statics } : {}) });
   }
 }
 
@@ -134,13 +137,21 @@ function runSample(spec: Runnable, batch: Batch, b: number): void {
   );
   const { gradients, perNode } = batch.out;
   // The whole utterance is evaluated before anything is written, so an output may be its own input.
-  const utterance = { inputs, sizes, params: batch.params, gradients: gradients !== undefined };
+  const { statics } = spec;
+  const utterance: Utterance = {
+    inputs,
+    sizes,
+    params: batch.params,
+    ...(statics ? { statics } : {}),
+    gradients: gradients !== undefined,
+  };
   const result = evaluate(spec, utterance, perNode !== undefined);
   batch.out.loss[b] = result.loss;
   const scale = batch.gradScale[b] ?? 1;
   for (const [name, output] of Object.entries(gradients ?? {})) {
+    // This device has no halves of its own: whoever wants them rounds what it returns.
     const dims = signature.inputs.find((input) => input.name === name)?.dims ?? [];
-    scatter(result.gradients[name], { dims, sizes }, output, batch.shapes[name] ?? [], b, scale);
+    scatter(result.gradients[name], { dims, sizes }, output as RealArray, batch.shapes[name] ?? [], b, scale);
   }
   const dims = signature.lattice?.nodes ?? [];
   const shape = [batch.B, ...extentsOf(dims, batch.sizes)];

@@ -17,9 +17,14 @@ import { type CodeBlock, readPage, root } from './markdown.js';
 const folder = mkdtempSync(join(tmpdir(), 'trellis-docs-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const pages = ['README.md', 'docs/language.md', 'docs/guide.md', 'docs/first-spec.md', 'docs/compiler.md'].map(
-  readPage,
-);
+const pages = [
+  'README.md',
+  'docs/language.md',
+  'docs/guide.md',
+  'docs/first-spec.md',
+  'docs/compiler.md',
+  'docs/alignment.md',
+].map(readPage);
 
 /** Files as they lie on a reader's disk after each block of a page: a block replaces an earlier one of its name. */
 function stateAt(blocks: readonly CodeBlock[], n: number): CodeBlock[] {

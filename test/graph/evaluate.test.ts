@@ -11,7 +11,7 @@ import { evaluateReference, type LossDefinition } from '../../dsl/index.js';
 import { readFiles, spec } from '../frontend/scratch.js';
 import { centralDifferences } from '../oracle.js';
 
-const specs = ['specs', 'test/specs', 'test/specs/arcs']
+const specs = ['specs', 'test/specs']
   .flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`))
   .filter((file) => file.endsWith('.ts') && /export default defineLoss\(/.test(readFileSync(file, 'utf8')));
 
