@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { decodeHalf, type HalfType } from '../../compiler/kernel/half.js';
 import type { KExpr, KernelProgram, KStmt } from '../../compiler/kernel/kernel.js';
 import { printLlvm } from '../../compiler/llvm/index.js';
-import { halfTypes } from '../halves.js';
+import { halfTypes, narrowed } from '../halves.js';
 import * as k from '../kernel/helpers.js';
 import { describeLlvm } from '../lanes.js';
 import { check } from './against.js';
@@ -35,20 +35,6 @@ const conversions = (type: HalfType, loop: (body: KStmt[]) => KStmt, at: KExpr):
       ]),
     ],
   );
-
-/** All numbers of a type, everything beside the middle between two of them, and what lies beyond. No subnormal float32. */
-function narrowed(type: HalfType, every: number): Float32Array {
-  const numbers: number[] = [0, -0, Number.NaN, Infinity, -Infinity, 3.4e38, -3.4e38, 1e-30, 65519.996, 65520, 70000];
-  const top = type === 'f16' ? 0x7bff : 0x7f7e;
-  for (let bits = type === 'f16' ? 0 : 0x0080; bits < top; bits += every) {
-    const [a, b] = [decodeHalf(type, bits), decodeHalf(type, bits + 1)];
-    const middle = Math.fround((a + b) / 2);
-    const step = 2 ** -23 * Math.max(middle, 2 ** -126);
-    const sign = bits % 3 === 0 ? -1 : 1;
-    numbers.push(sign * a, sign * middle, sign * Math.fround(middle - step), sign * Math.fround(middle + step));
-  }
-  return Float32Array.from(numbers.filter((x) => x === 0 || !(Math.abs(x) < 2 ** -126)));
-}
 
 const host = () => hostJit().target.halves;
 const none = { float16: false, bfloat16: false };
