@@ -2,9 +2,11 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { encodeHalf } from '../../compiler/kernel/half.js';
 import { readNpy } from '../../runtime/cli/npy.js';
 import { loadCase } from '../cases.js';
 import { missing as gpuMissing } from '../gpu/gpu.js';
+import { halved } from '../halves.js';
 import { llvmMissing, testLlvm } from '../lanes.js';
 import { callTrellis, example, root, spawnTrellis, temporaryFolder, writeNumpy } from './helpers.js';
 
@@ -179,6 +181,35 @@ describe('trellis loss', () => {
       for (let i = 0; i < golden.grads.length; i++)
         expect(Number(written.data[i])).toBeCloseTo(golden.grads[i] as number, 9);
     }
+  });
+
+  test('float16 goes in as it is, and its gradient is written as float16', async () => {
+    const golden = loadCase('rnnt-ragged');
+    const [B, , U1] = golden.shape;
+    const { tensor, reals } = halved('f16', golden.acts, golden.shape);
+    const acts = writeNumpy(join(folder, 'half.npy'), { descr: '<f2', shape: golden.shape, data: tensor.data });
+    const whole = writeNumpy(join(folder, 'whole.npy'), { descr: '<f8', shape: golden.shape, data: reals.data });
+    const labels = { descr: '<i4', shape: [B, U1 - 1], data: golden.labels };
+    const lengths = (name: string, data: ArrayLike<number>): string =>
+      writeNumpy(join(folder, name), { descr: '<i4', shape: [B], data: Int32Array.from(data) });
+    const words = ['--labels', writeNumpy(join(folder, 'half-labels.npy'), labels)];
+    words.push(
+      '--act-lens',
+      lengths('half-t.npy', golden.actLens),
+      '--label-lens',
+      lengths('half-u.npy', golden.labelLens),
+    );
+    words.push('--device', 'reference', '--reduction', 'none', '--json');
+    const run = async (file: string, grads: string) => {
+      const { code, stdout, stderr } = await callTrellis('loss', 'rnnt', '--acts', file, ...words, '--grads', grads);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      return { costs: (JSON.parse(stdout) as { costs: number[] }).costs, grads: await readNpy(grads, '--grads') };
+    };
+    const half = await run(acts, join(folder, 'half-grads.npy'));
+    const exact = await run(whole, join(folder, 'whole-grads.npy'));
+    expect(half.costs).toEqual(exact.costs);
+    const rounded = Uint16Array.from(exact.grads.data as Float64Array, (value) => encodeHalf('f16', value));
+    expect(half.grads).toEqual({ data: rounded, shape: golden.shape, dtype: 'float16' });
   });
 
   test('what JSON cannot say is a string; --infeasible decides what an impossible utterance is', async () => {
