@@ -1,11 +1,11 @@
 /** `trellis loss`: the loss, and its gradient, of a batch kept in `.npy` files. */
 import type { Command } from 'commander';
-import type { LossResult, Tensor } from '../index.js';
+import type { HalfDType, LossResult, Tensor } from '../index.js';
 import type { DeviceChoice, Infeasible } from '../options.js';
 import { type Reduction, reductionNames } from '../reduction.js';
 import type { SpecSignature } from '../signature.js';
 import { checkWritable, readNpy, writeNpy } from './npy.js';
-import { collect, putOnce, readNumber, readPositiveInteger, splitPair } from './options.js';
+import { collect, putOnce, readDtypes, readNumber, readPositiveInteger, splitPair } from './options.js';
 import { formatCosts, formatMilliseconds, formatNumber, print, printJson, printTable, withProgress } from './output.js';
 import { describeInputs, sizesOf } from './signature.js';
 import { UsageError } from './usage.js';
@@ -17,6 +17,7 @@ interface LossOptions {
   labelLens?: string;
   input?: string[];
   lengths?: string[];
+  dtype?: string[];
   param?: string[];
   blank?: string;
   fastemitLambda?: string;
@@ -46,6 +47,7 @@ export function addLoss(trellis: Command): void {
     .option('--label-lens <file>', 'labels of each utterance: int [B] (default: all of U)')
     .option('--input <name=file>', 'any input of the spec by its name; repeatable', collect)
     .option('--lengths <name=file>', 'any length argument of the spec by its name; repeatable', collect)
+    .option('--dtype <name=type>', 'what the bits in a uint16 file are: float16 or bfloat16; repeatable', collect)
     .option('--param <name=value>', 'a parameter of the spec; repeatable', collect)
     .option('--blank <index>', 'short for --param blank=<index>')
     .option('--fastemit-lambda <number>', 'short for --param fastemitLambda=<number>')
@@ -74,6 +76,7 @@ Examples:
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --fastemit-lambda 0.01 --grads grads.npy
   $ trellis loss ./my-loss.ts --input acts=a.npy --input labels=l.npy --param blank=3 --device reference
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --device webgpu
+  $ trellis loss rnnt --acts bits.npy --dtype acts=bfloat16 --labels labels.npy --grads bits-of-grads.npy
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --reduction sum --json | jq .loss`,
     )
     .action(runLoss);
@@ -82,6 +85,7 @@ Examples:
 async function runLoss(spec: string, options: LossOptions): Promise<void> {
   // Everything that can be refused without the compiler is refused first.
   const params = readParams(options);
+  const dtypes = readDtypes(options.dtype);
   const inputFiles = filesByName(options.input, '--input', { acts: options.acts, labels: options.labels });
   const lengthFiles = filesByName(options.lengths, '--lengths', {
     actLens: options.actLens,
@@ -105,7 +109,7 @@ async function runLoss(spec: string, options: LossOptions): Promise<void> {
   checkNames(signature, inputFiles, lengthFiles);
   const gradFiles = await readGradFiles(options.grads ?? [], signature);
 
-  const inputs = await readAll(inputFiles);
+  const inputs = withDtypes(await readAll(inputFiles), dtypes, signature);
   const lengths = await readAll(lengthFiles);
   const result = await withProgress('computing', () =>
     loss.forward({ ...inputs, ...lengths }, { grads: gradFiles.size > 0 }),
@@ -220,6 +224,26 @@ async function readGradFiles(words: readonly string[], signature: SpecSignature)
 async function readAll(files: Files): Promise<Record<string, Tensor>> {
   const tensors: Record<string, Tensor> = {};
   for (const [name, { path, option }] of files) tensors[name] = await readNpy(path, option);
+  return tensors;
+}
+
+/** Tensors with what the user said of their bits. A gradient of bfloat16 is a file of uint16 as well: the format has no bfloat16. */
+function withDtypes(
+  tensors: Record<string, Tensor>,
+  dtypes: Readonly<Record<string, HalfDType>>,
+  { name: spec, inputs }: SpecSignature,
+): Record<string, Tensor> {
+  for (const [name, dtype] of Object.entries(dtypes)) {
+    const tensor = tensors[name];
+    if (tensor === undefined || inputs.find((input) => input.name === name)?.element !== 'f32') {
+      throw new UsageError(`--dtype: the spec ${spec} has no input ${name} of reals`);
+    }
+    if (!(tensor.data instanceof Uint16Array) || (tensor.dtype ?? dtype) !== dtype) {
+      const holds = tensor.dtype ?? tensor.data.constructor.name.replace('Array', '').toLowerCase();
+      throw new UsageError(`--dtype ${name}: the file of ${name} holds ${holds}; ${dtype} bits are uint16`);
+    }
+    tensors[name] = { ...tensor, dtype };
+  }
   return tensors;
 }
 
