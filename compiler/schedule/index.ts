@@ -8,6 +8,7 @@ import { printSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { blockedReading, blockedWriting } from './blocks.js';
 import { type Equations, findEquations } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
@@ -23,6 +24,11 @@ export interface ScheduleOptions {
   readonly openSizes?: readonly string[];
   /** Type of lattice values: float64 on the CPU. */
   readonly lattice: 'f32' | 'f64';
+  /**
+   * Whether rows are worked on in blocks, through local memory: for a processor with vectors and caches. Default: no, as a GPU
+   * wants it.
+   */
+  readonly blocks?: boolean;
   /** Whether gradients are wanted; without them only what the loss needs is computed. */
   readonly gradients: boolean;
   /** Whether posteriors are wanted as well, from a graph that has them. Default: no. */
@@ -53,15 +59,26 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     ...gradients.map(({ equation }) => ({ equation, scaled: true })),
     ...posteriors.map((equation) => ({ equation, scaled: false })),
   ];
-  const context: ProgramContext = { graph: equations.graph, layouts, lattice: options.lattice, names: equations.names };
+  const context: ProgramContext = {
+    graph: equations.graph,
+    layouts,
+    lattice: options.lattice,
+    names: equations.names,
+    builder,
+    blocks: options.blocks ?? false,
+  };
 
   const kernels: Kernel[][] = phases.map((steps) =>
     steps.map((step) =>
-      step.kind === 'rows' ? rowsKernel(step.group, context) : waveKernel(step.group, context, ranges),
+      step.kind === 'rows'
+        ? rowsKernel(step.group, context, blockedReading(step.group, context))
+        : waveKernel(step.group, context, ranges),
     ),
   );
   kernels.push([
-    ...outputs.map(({ equation, scaled }) => outputKernel(equation, loss, context, { scaled })),
+    ...outputs.map(({ equation, scaled }) =>
+      outputKernel(equation, loss, context, { scaled, blocked: blockedWriting(equation, context) }),
+    ),
     lossKernel(loss, context),
   ]);
 

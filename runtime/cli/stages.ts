@@ -74,19 +74,25 @@ export class StageTexts {
         const lengths = this.source.graph.lengths.map(({ argument }) => argument);
         // What every WebGPU adapter can run.
         const target = { subgroups: false, workgroupSize: 256, maxWorkgroupStorage: 16384 };
-        return printLaunches(printSized(packBuffers(await this.kernels(), lengths), target));
+        return printLaunches(printSized(packBuffers(await this.schedule(false), lengths), target));
       }
     }
   }
 
   private async kernels(): Promise<KernelProgram> {
+    this.program ??= await this.schedule(true);
+    return this.program;
+  }
+
+  /** `blocks`: for the CPU, not for a GPU. */
+  private async schedule(blocks: boolean): Promise<KernelProgram> {
     const { compileToKernels } = await import('../../compiler/index.js');
-    this.program ??= compileToKernels(this.source, {
+    return compileToKernels(this.source, {
       sizes: compiledSizes(this.source.graph, this.choices.sizes),
       lattice: 'f64',
+      blocks,
       gradients: this.choices.gradients,
     });
-    return this.program;
   }
 
   private async spell() {

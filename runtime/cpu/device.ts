@@ -160,7 +160,7 @@ class CpuSpec implements DeviceSpec {
   }
 
   #options({ sizes, gradients }: ShapeClass): CompileOptions {
-    return { sizes, gradients, lattice: 'f64', vectorBits: this.jit.target.vectorBits };
+    return { sizes, gradients, lattice: 'f64', blocks: true, vectorBits: this.jit.target.vectorBits };
   }
 
   #fromDisk(shapeClass: ShapeClass): Runner | undefined {
