@@ -22,14 +22,17 @@ import { Affine } from './affine.js';
 import type { Equation } from './equations.js';
 import type { OutputRows, RowGroup, Scene, Target, WriteRows } from './kernels.js';
 import { lanePrecision, type ProgramContext } from './lower.js';
-import { type Block, Value } from './writer.js';
+import type { Block, Value } from './writer.js';
 
 /** Rows in a block. */
 const ROWS = 64;
-/** Elements that are written to local memory before they go to the output; a longer row goes there directly. */
+/** Elements of several short rows that are written to local memory before they go to the output. */
 const STAGED = 4096;
-/** Rows of at least this length are staged one at a time: reading one and writing one are then well mixed. */
+/** Rows of at least this length are worked on one at a time, in parts of about PART elements: reading and writing are then well mixed. */
 const LONG = 512;
+const PART = 1024;
+/** Elements in a cache line; parts of a row begin at multiples of it. */
+const LINE = 16;
 
 // ---- loops over rows ----
 
@@ -359,7 +362,7 @@ export function blockedWriting(equation: Equation, context: ProgramContext): Out
   if (!context.blocks || axis < 1 || !width || Object.keys(width.terms).length > 0) return undefined;
   const V = width.constant;
   const [row, element] = equation.axes.slice(-2) as [IndexRef, IndexRef];
-  if (V < 1 || V > STAGED || lanePrecision([equation.body], element, context) !== 'f32') return undefined;
+  if (V < 1 || lanePrecision([equation.body], element, context) !== 'f32') return undefined;
   if (collect(equation.body, (expr): expr is ReduceExpr => expr.op === 'reduce').length > 0) return undefined;
 
   const { sum, dense: elements, points } = takeApart(equation.body, element, row, context);
@@ -368,14 +371,16 @@ export function blockedWriting(equation: Equation, context: ProgramContext): Out
   const sums = new Set(rewritten?.sums);
   const roots = [...(dense ? [dense] : []), ...points.map(({ value }) => value)];
   const perRow = [...new Set(roots.flatMap((root) => rowValues(root, row, element)))];
-  const staged = V >= LONG ? 1 : Math.min(ROWS, Math.floor(STAGED / V));
+  const long = V >= LONG;
+  const staged = Math.min(ROWS, Math.floor(STAGED / V));
+  const partWidth = Math.ceil(V / Math.ceil(V / PART) / LINE) * LINE;
 
   return (scene, block, at, output) => {
     const { writer, lower } = scene;
     for (const root of roots) lower.prepare(root);
     /** What the rows' values are kept in: one number, or two for a value that goes into sums with elements. */
     const kept = new Map<Expr, Local[]>();
-    const stage = new Local(scene, context, equation.name, 'f32', staged * V);
+    const stage = new Local(scene, context, equation.name, 'f32', long ? partWidth : staged * V);
     const give = (within: Block, number: Affine, wanted: readonly Expr[]): void => {
       for (const expr of new Set(wanted.flatMap((root) => rowValues(root, row, element)))) {
         const [first, second] = kept.get(expr)!.map((local) => local.load(within, writer.index(number), local.value));
@@ -397,35 +402,93 @@ export function blockedWriting(equation: Equation, context: ProgramContext): Out
     };
 
     inBlocks(scene, block, whole(scene, lower.size(equation.domain[axis]!)), ROWS, (body, rows) => {
-      const startOf = (few: Rows): Value =>
-        output.address([...at, writer.index(few.first), writer.constant(k.index(0))]);
       if (perRow.length > 0)
         overRows(scene, body, rows, [equation], axis, context.lattice, (within, number) => {
           for (const expr of perRow) keep(expr, within, number);
         });
-      inBlocks(scene, body, rows, staged, (part, few, before) => {
-        const start = startOf(few);
-        const count = writer.combine((n) => k.mul(n, k.index(V)), [few.count], 'elements');
-        // The lines at both ends belong to neighbours as well and cannot be streamed: they are fetched while the rest is computed.
-        const end = writer.combine((first, n) => k.add(first, k.sub(n, k.index(1))), [start, count], 'end');
-        for (const edge of [start, end]) writer.prefetch(part, equation.name, edge, true);
-        overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
-          give(within, before.plus(number), dense ? [dense] : []);
-          writeDense(scene, within, equation, dense, stage, number.times(V));
-        });
-        if (points.length > 0)
-          overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
-            give(
-              within,
-              before.plus(number),
-              points.map(({ value }) => value),
-            );
-            for (const point of points) correct(scene, within, point, stage, number.times(V), V);
+      const startOf = (row: Affine): Value => output.address([...at, writer.index(row), writer.constant(k.index(0))]);
+      const values = points.map(({ value }) => value);
+      if (long)
+        overRows(scene, body, rows, [equation], axis, undefined, (within, number) => {
+          give(within, number, roots);
+          const start = startOf(rows.first.plus(number));
+          fetchEdges(scene, within, equation, start, writer.constant(k.index(V)));
+          inParts(scene, within, V, partWidth, (part, span) => {
+            writeDense(scene, part, equation, dense, stage, span);
+            for (const point of points) correct(scene, part, point, stage, span);
+            const run = {
+              start: writer.combine((x, y) => k.add(x, y), [start, writer.index(span.first)], 'at'),
+              count: span.count,
+            };
+            emit(scene, part, equation, sum, stage, run, output);
           });
-        emit(scene, part, equation, sum, stage, { start, count }, output);
-      });
+        });
+      else
+        inBlocks(scene, body, rows, staged, (part, few, before) => {
+          const start = startOf(few.first);
+          const count = writer.combine((n) => k.mul(n, k.index(V)), [few.count], 'elements');
+          fetchEdges(scene, part, equation, start, count);
+          const spanOf = (number: Affine): Span => ({
+            at: number.times(V),
+            first: Affine.zero,
+            last: Affine.constant(V - 1),
+            count: writer.constant(k.index(V)),
+          });
+          overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
+            give(within, before.plus(number), dense ? [dense] : []);
+            writeDense(scene, within, equation, dense, stage, spanOf(number));
+          });
+          if (points.length > 0)
+            overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
+              give(within, before.plus(number), values);
+              for (const point of points) correct(scene, within, point, stage, spanOf(number));
+            });
+          emit(scene, part, equation, sum, stage, { start, count }, output);
+        });
     });
   };
+}
+
+/** The lines at both ends of a run belong to neighbours as well and cannot be streamed: they are fetched while the rest is computed. */
+function fetchEdges({ writer }: Scene, block: Block, { name }: Equation, start: Value, count: Value): void {
+  const end = writer.combine((first, n) => k.add(first, k.sub(n, k.index(1))), [start, count], 'end');
+  for (const edge of [start, end]) writer.prefetch(block, name, edge, true);
+}
+
+/** Neighbouring elements of a row: `count` of them from `first` on, of which none is behind `last`, kept from `at` on. */
+interface Span {
+  readonly first: Affine;
+  readonly last: Affine;
+  readonly count: Value;
+  readonly at: Affine;
+}
+
+/** A row of V elements in parts of `width`, the last of which may be shorter. */
+function inParts(
+  { writer }: Scene,
+  block: Block,
+  V: number,
+  width: number,
+  write: (block: Block, span: Span) => void,
+): void {
+  const at = Affine.zero;
+  if (V <= width) {
+    write(block, { at, first: Affine.zero, last: Affine.constant(V - 1), count: writer.constant(k.index(V)) });
+    return;
+  }
+  const parts = writer.constant(k.index(Math.ceil(V / width)));
+  writer.loop(
+    block,
+    'serial',
+    { name: 'part', from: writer.constant(k.index(0)), to: parts },
+    (body, variable, name) => {
+      const first = writer.atom(name, variable, [Affine.zero]).times(width);
+      const left = writer.index(first.times(-1).offset(V));
+      const count = writer.combine((n) => k.min(k.index(width), n), [left], 'count');
+      write(body, { at, first, last: Affine.constant(V - 1), count });
+      return undefined;
+    },
+  );
 }
 
 /**
@@ -511,7 +574,7 @@ function writeDense(
   equation: Equation,
   value: Expr | undefined,
   stage: Local,
-  start: Affine,
+  span: Span,
 ): void {
   const { writer, lower } = scene;
   const element = equation.axes.at(-1)!;
@@ -520,21 +583,20 @@ function writeDense(
     writer.branch(
       block,
       rowCondition(scene, condition, block),
-      (body) => writeDense(scene, body, equation, then, stage, start),
-      (body) => writeDense(scene, body, equation, otherwise, stage, start),
+      (body) => writeDense(scene, body, equation, then, stage, span),
+      (body) => writeDense(scene, body, equation, otherwise, stage, span),
     );
     return;
   }
-  const extent = lower.size(equation.domain.at(-1)!);
   writer.loop(
     block,
     'lanes',
-    { name: element.name, from: writer.constant(k.index(0)), to: writer.index(extent), precision: 'f32' },
+    { name: element.name, from: writer.constant(k.index(0)), to: span.count, precision: 'f32' },
     (body, variable, name) => {
-      const form = writer.atom(name, variable, [Affine.zero], [extent.offset(-1)]);
-      lower.bindIndex(element, form, body);
+      const form = writer.atom(name, variable, [Affine.zero], [span.last.minus(span.first)]);
+      lower.bindIndex(element, span.first.plus(form), body);
       const result = value ? lower.real(value, body) : writer.constant(k.real('f32', 0));
-      stage.store(body, writer.index(start.plus(form)), result);
+      stage.store(body, writer.index(span.at.plus(form)), result);
       return undefined;
     },
   );
@@ -557,19 +619,21 @@ function rowCondition({ writer, lower }: Scene, condition: Expr, block: Block): 
   return lower.bool(condition, block);
 }
 
-/** stage[start + k] -= value, if k is one of the row's elements. */
+/** stage[k] -= value, if k is one of the span's elements. */
 function correct(
   { writer, lower }: Scene,
   block: Block,
   { at, value, negative }: Point,
   stage: Local,
-  start: Affine,
-  V: number,
+  { first, last, count, at: start }: Span,
 ): void {
   const place = lower.form(at, block);
-  const inside = writer.all([place, Affine.constant(V - 1).minus(place)].map((form) => writer.nonNegative(form)));
-  writer.branch(block, inside, (body) => {
-    const index = writer.index(start.plus(place));
+  const inside = [place.minus(first), last.minus(place)].map((form) => writer.nonNegative(form));
+  const before = first.isConstant
+    ? []
+    : [writer.combine((x, n) => k.compare('lt', x, n), [writer.index(place.minus(first)), count], 'inside')];
+  writer.branch(block, writer.all([...inside, ...before]), (body) => {
+    const index = writer.index(start.plus(place).minus(first));
     const amount = writer.combine((x) => k.cast('f32', x), [lower.real(value, body)], 'amount');
     const old = stage.load(body, index, 'old');
     const sum = writer.combine((x, y) => k.prim(negative ? 'sub' : 'add', x, y), [old, amount], 'sum');

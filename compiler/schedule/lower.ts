@@ -38,7 +38,7 @@ type RealType = 'f32' | 'f64';
 
 /** Rows of at least so many elements are fetched ahead, by about this many. */
 const PREFETCH_ROW = 512;
-const PREFETCH = 1024;
+const PREFETCH = 2048;
 
 /** high + low. */
 export interface Split {
