@@ -74,25 +74,27 @@ export class StageTexts {
         const lengths = this.source.graph.lengths.map(({ argument }) => argument);
         // What every WebGPU adapter can run.
         const target = { subgroups: false, workgroupSize: 256, maxWorkgroupStorage: 16384 };
-        return printLaunches(printSized(packBuffers(await this.schedule(false), lengths), target));
+        return printLaunches(printSized(packBuffers(await this.kernelsForGpu(), lengths), target));
       }
     }
   }
 
   private async kernels(): Promise<KernelProgram> {
-    this.program ??= await this.schedule(true);
+    const { compileToKernels } = await import('../../compiler/index.js');
+    this.program ??= compileToKernels(this.source, { ...this.scheduling, blocks: true });
     return this.program;
   }
 
-  /** `blocks`: for the CPU, not for a GPU. */
-  private async schedule(blocks: boolean): Promise<KernelProgram> {
-    const { compileToKernels } = await import('../../compiler/index.js');
-    return compileToKernels(this.source, {
-      sizes: compiledSizes(this.source.graph, this.choices.sizes),
-      lattice: 'f64',
-      blocks,
-      gradients: this.choices.gradients,
-    });
+  /** What a GPU runs is scheduled without blocks of rows, and not reported: the stage is the one above. */
+  private async kernelsForGpu(): Promise<KernelProgram> {
+    const { schedule } = await import('../../compiler/schedule/index.js');
+    await this.kernels(); // says what is wrong with a spec in its own lines
+    return schedule(this.source.graph, this.scheduling);
+  }
+
+  private get scheduling() {
+    const { sizes, gradients } = this.choices;
+    return { sizes: compiledSizes(this.source.graph, sizes), lattice: 'f64', gradients } as const;
   }
 
   private async spell() {
