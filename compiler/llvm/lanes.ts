@@ -59,14 +59,28 @@ export function emitLanes(context: KernelContext, scope: Scope, loop: KLoop, pri
     );
     streamAligned = streaming.store.buffer;
   }
-  const copies = loop.reduce.length === 0 ? 1 : copiesFor(workOf(loop));
-  if (copies > 1) state = printer.full(state, copies, 'copies', streamAligned);
-  state = printer.full(state, 1, 'full', streamAligned);
+  const short = streaming === undefined ? wholeVectors(loop, lanes) : undefined;
+  if (short !== undefined) state = printer.straight(state, short);
+  else {
+    const copies = loop.reduce.length === 0 ? 1 : copiesFor(workOf(loop));
+    if (copies > 1) state = printer.full(state, copies, 'copies', streamAligned);
+    state = printer.full(state, 1, 'full', streamAligned);
+  }
   state = printer.masked(state, writer.emit('left', `sub nsw i64 ${to}, ${state.position}`), 'tail');
   loop.reduce.forEach((reduce, i) => {
     const total = combineLanes(writer, reduce, lanes, state.partial[i]!);
     scope.values.set(reduce.name, uniform(reduce.type, writer.rename(total, reduce.name)));
   });
+}
+
+/** Loops of at most so many vectors are written out, without a loop: their elements then stay in registers from one to the next. */
+const SHORT = 8;
+
+/** The number of whole vectors of a loop, if it is known and small. */
+function wholeVectors({ from, to, body }: KLoop, lanes: number): number | undefined {
+  if (from.op !== 'const' || to.op !== 'const' || body.some((statement) => statement.kind === 'loop')) return undefined;
+  const whole = Math.max(0, Math.floor((to.value - from.value) / lanes));
+  return whole <= SHORT ? whole : undefined;
 }
 
 /** So many independent partial results that the latency of combining them does not bind: long bodies hide it themselves. */
@@ -139,6 +153,26 @@ class LanesPrinter {
       ),
     );
     return { position: position.value, partial: combined };
+  }
+
+  /** `count` whole vectors, one after the other. */
+  straight(state: State, count: number): State {
+    const { writer } = this.#context;
+    const { reduce } = this.#loop;
+    const starts = Array.from({ length: count }, (_, i) =>
+      i === 0 ? state.position : writer.emit(this.#loop.variable, `add nsw i64 ${state.position}, ${i * this.#lanes}`),
+    );
+    const values = starts.map((start) => this.#body(start, undefined, undefined));
+    const partial = reduce.map((one, i) => {
+      const all = values.map((each) => each[i]!);
+      if (all.length === 0) return state.partial[i]!;
+      // What passes over NaN wants a partial result on its left.
+      if (one.passesNaN)
+        return all.reduce((sum, value) => combine(writer, one, this.#lanes, sum, value), state.partial[i]!);
+      return combine(writer, one, this.#lanes, state.partial[i]!, combineAll(writer, one, this.#lanes, all));
+    });
+    const end = writer.emit(`${this.#loop.variable}.end`, `add nsw i64 ${state.position}, ${count * this.#lanes}`);
+    return { position: end, partial };
   }
 
   /** The next `count` iterations, fewer than a vector has lanes; none if `count` is not positive. */

@@ -47,6 +47,8 @@ export class StatementPrinter {
       case 'comment':
         scope.writer.comment(statement.text);
         return;
+      case 'prefetch':
+        return; // there is no such hint
       case 'let':
         this.let(scope, statement.name, statement.value);
         return;
