@@ -133,7 +133,8 @@ export interface KReduce {
 }
 /**
  * for (variable = from; variable < to; variable++) body.
- * `lanes`: iterations are independent except for `reduce`; any order, side by side.
+ * `lanes`: iterations are independent except for `reduce`; any order, side by side (`reverse`, without `reduce`: a hint that memory
+ * is best walked from the end down).
  * `steps`: in order (`reverse`: from to - 1 down to from); stores of a step are visible in the next.
  * `serial`: in order, inside a grid cell or a lane. Reduction results are visible after the loop.
  * In a lanes loop `precision` says what width of real the loop works in: it decides the number of lanes in a vector.

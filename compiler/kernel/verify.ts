@@ -297,7 +297,7 @@ class KernelChecker extends Checker {
       this.fail(`${loop.mode} loop inside lanes loop ${outer.variable}; only serial loops may be there`);
     if (loop.mode === 'lanes') {
       if (!loop.precision) this.fail('lanes loop without a precision');
-      if (loop.reverse) this.fail('lanes loop in reverse; its iterations have no order');
+      if (loop.reverse && loop.reduce.length > 0) this.fail('lanes loop in reverse with a reduction');
       this.lanes = loop;
     }
     const from = this.expect(this.value(loop.from), 'index', 'lower bound');
