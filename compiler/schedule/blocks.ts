@@ -335,6 +335,11 @@ function withoutPoints(
       if (a && b) return builder.prim(expr.name, a, b);
       return a ?? (b && expr.name === 'sub' ? builder.prim('neg', b) : b);
     }
+    if (expr.op === 'prim' && expr.name === 'neg') {
+      const [argument] = expr.args as [Expr];
+      const rest = visit(argument, !negative);
+      return rest === argument ? expr : rest && builder.prim('neg', rest);
+    }
     const point = pointOf(expr, element);
     if (!point) return expr;
     points.push({ ...point, negative });
@@ -362,10 +367,12 @@ export function blockedWriting(equation: Equation, context: ProgramContext): Out
   if (!context.blocks || axis < 1 || !width || Object.keys(width.terms).length > 0) return undefined;
   const V = width.constant;
   const [row, element] = equation.axes.slice(-2) as [IndexRef, IndexRef];
-  if (V < 1 || lanePrecision([equation.body], element, context) !== 'f32') return undefined;
+  if (V < 1) return undefined;
   if (collect(equation.body, (expr): expr is ReduceExpr => expr.op === 'reduce').length > 0) return undefined;
 
   const { sum, dense: elements, points } = takeApart(equation.body, element, row, context);
+  // Elements of stored values are worked on in float64, and those few that are singled out are put right in float32.
+  if (elements && lanePrecision([equation.body], element, context) !== 'f32') return undefined;
   const rewritten = elements && withRowSums(elements, row, element, context);
   const dense = rewritten?.expr;
   const sums = new Set(rewritten?.sums);
