@@ -36,7 +36,7 @@ describe('what the build writes of a shipped spec', () => {
     (name, path) => {
       write(name);
       const known = shipped(path, folder)!;
-      const read = outline(path);
+      const read = outline({ file: path, statics: {} });
       expect(known.signature).toEqual(read.signature);
       // The same hash: objects that were compiled after reading the spec serve it as well.
       expect(sourceHash(known.files)).toBe(sourceHash(hashesOf(read.files)));
@@ -89,7 +89,7 @@ export default defineLoss({ name: 'scaled', inputs: { x: f32('T') } }, ({ x, T }
     /** As a process does that was just started. */
     const open = () => {
       const store = new CacheStore({ directory });
-      const known = openSpecSync(file, store);
+      const known = openSpecSync({ file, statics: {} }, store);
       return {
         graph: printGraph(restoreSpec(known.equations).graph),
         fromDisk: store.stats.diskHits,
