@@ -425,7 +425,7 @@ function refuseInfeasible(signature: SpecSignature, costs: Float64Array, lengths
 }
 
 /** True for `{ acts, labels, ... }`, as against a tensor. */
-function isBundle(value: unknown): value is TensorBundle {
+export function isBundle(value: unknown): value is TensorBundle {
   if (typeof value !== 'object' || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) return false;
   return !('data' in value || 'shape' in value);
 }

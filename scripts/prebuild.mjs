@@ -2,8 +2,10 @@
 // then starts without the parser. Whatever does not fit any more when it is used is read again.
 import { mkdirSync, writeFileSync } from 'node:fs';
 
-const { listSpecs } = await import('../dist/runtime/specs.js');
-const { prebuild, prebuiltFolder } = await import('../dist/runtime/known-specs.js');
+// Named at run time: before a build there are no such files.
+const built = (name) => import(new URL(`../dist/runtime/${name}`, import.meta.url).href);
+const { listSpecs } = await built('specs.js');
+const { prebuild, prebuiltFolder } = await built('known-specs.js');
 
 mkdirSync(prebuiltFolder, { recursive: true });
 for (const spec of listSpecs()) {

@@ -1,5 +1,5 @@
 /** Numbers in half precision for tests: tensors of them, and how far a gradient rounded to one may be from its value. */
-import { encodeHalf, type HalfType, halfTable } from '../compiler/kernel/half.js';
+import { decodeHalf, encodeHalf, type HalfType, halfTable } from '../compiler/kernel/half.js';
 import { dtypeNames } from '../runtime/half.js';
 
 export const halfTypes = ['f16', 'bf16'] as const;
@@ -27,6 +27,23 @@ export function halfUlp(type: HalfType, value: number): number {
   const { mantissa, least } = formats[type];
   const exponent = value === 0 ? least : Math.max(least, Math.floor(Math.log2(Math.abs(value))));
   return 2 ** (exponent - mantissa - 1);
+}
+
+/**
+ * Float32 numbers to be rounded to a type: all (or some) of its own, each middle between two of them with what is beside it, and what
+ * lies beyond. No subnormal float32.
+ */
+export function narrowed(type: HalfType, every = 1): Float32Array {
+  const numbers: number[] = [0, -0, Number.NaN, Infinity, -Infinity, 3.4e38, -3.4e38, 1e-30, 65519.996, 65520, 70000];
+  const top = type === 'f16' ? 0x7bff : 0x7f7e;
+  for (let bits = type === 'f16' ? 0 : 0x0080; bits < top; bits += every) {
+    const [a, b] = [decodeHalf(type, bits), decodeHalf(type, bits + 1)];
+    const middle = Math.fround((a + b) / 2);
+    const step = 2 ** -23 * Math.max(middle, 2 ** -126);
+    const sign = bits % 3 === 0 ? -1 : 1;
+    numbers.push(sign * a, sign * middle, sign * Math.fround(middle - step), sign * Math.fround(middle + step));
+  }
+  return Float32Array.from(numbers.filter((x) => x === 0 || !(Math.abs(x) < 2 ** -126)));
 }
 
 /**

@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { AlignResult, Alignment, Loss, Tensor } from '../index.js';
-import { type BatchOptions, openBatch, withBatchOptions } from './loss.js';
+import { type BatchOptions, openBatch, withBatchOptions } from './batch.js';
 import { checkWritable } from './npy.js';
 import { readPositiveInteger } from './options.js';
 import { formatMilliseconds, formatNumber, print, printJson, printTable, withProgress } from './output.js';

@@ -2,9 +2,11 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { encodeHalf } from '../../compiler/kernel/half.js';
 import { readNpy } from '../../runtime/cli/npy.js';
 import { loadCase } from '../cases.js';
 import { missing as gpuMissing } from '../gpu/gpu.js';
+import { halfTypes, halved } from '../halves.js';
 import { llvmMissing, testLlvm } from '../lanes.js';
 import { callTrellis, example, root, spawnTrellis, temporaryFolder, writeNumpy } from './helpers.js';
 
@@ -179,6 +181,46 @@ describe('trellis loss', () => {
       for (let i = 0; i < golden.grads.length; i++)
         expect(Number(written.data[i])).toBeCloseTo(golden.grads[i] as number, 9);
     }
+  });
+
+  test('float16 goes in as it is, bfloat16 as uint16 with --dtype, and gradients come out alike', async () => {
+    const golden = loadCase('rnnt-ragged');
+    const [B, , U1] = golden.shape;
+    const write = (name: string, descr: string, shape: readonly number[], data: ArrayBufferView): string =>
+      writeNumpy(join(folder, name), { descr, shape, data });
+    const ints = (name: string, data: ArrayLike<number>): string => write(name, '<i4', [B], Int32Array.from(data));
+    const words = ['--labels', write('half-labels.npy', '<i4', [B, U1 - 1], golden.labels)];
+    words.push('--act-lens', ints('half-t.npy', golden.actLens), '--label-lens', ints('half-u.npy', golden.labelLens));
+    words.push('--device', 'reference', '--reduction', 'none', '--json');
+    const run = async (acts: string, ...more: string[]) => {
+      const grads = join(folder, 'half-grads.npy');
+      const { code, stdout, stderr } = await callTrellis(
+        ...['loss', 'rnnt', '--acts', acts, ...words, '--grads', grads, ...more],
+      );
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      return { costs: (JSON.parse(stdout) as { costs: number[] }).costs, grads: await readNpy(grads, '--grads') };
+    };
+    for (const type of halfTypes) {
+      const { tensor, reals } = halved(type, golden.acts, golden.shape);
+      const bits = write('bits.npy', type === 'f16' ? '<f2' : '<u2', golden.shape, tensor.data);
+      const half = await run(bits, ...(type === 'f16' ? [] : ['--dtype', 'acts=bfloat16']));
+      const exact = await run(write('whole.npy', '<f8', golden.shape, reals.data));
+      expect(half.costs).toEqual(exact.costs);
+      const rounded = Uint16Array.from(exact.grads.data as Float64Array, (value) => encodeHalf(type, value));
+      const dtype = type === 'f16' ? { dtype: 'float16' } : {};
+      expect(half.grads).toEqual({ data: rounded, shape: golden.shape, ...dtype });
+    }
+  });
+
+  test.each([
+    ['acts', /--dtype acts: expected name=type/],
+    ['acts=fp8', /--dtype acts: fp8 is no type; there are float16 and bfloat16/],
+    ['labels=float16', /--dtype: the spec rnnt has no input labels of reals/],
+    ['acts=bfloat16', /--dtype acts: the file of acts holds float32; bfloat16 bits are uint16/],
+  ])('--dtype %s is refused', async (word, message) => {
+    const { code, stderr } = await callTrellis('loss', 'rnnt', ...tensors('published-big'), '--dtype', word);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
   });
 
   test('what JSON cannot say is a string; --infeasible decides what an impossible utterance is', async () => {

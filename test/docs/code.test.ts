@@ -24,6 +24,7 @@ const pages = [
   'docs/first-spec.md',
   'docs/compiler.md',
   'docs/alignment.md',
+  'docs/losses/pruned.md',
 ].map(readPage);
 
 /** Files as they lie on a reader's disk after each block of a page: a block replaces an earlier one of its name. */

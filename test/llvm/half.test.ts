@@ -3,9 +3,10 @@ import { expect, test } from 'vitest';
 import { decodeHalf, type HalfType } from '../../compiler/kernel/half.js';
 import type { KExpr, KernelProgram, KStmt } from '../../compiler/kernel/kernel.js';
 import { printLlvm } from '../../compiler/llvm/index.js';
-import { halfTypes } from '../halves.js';
+import { LlvmJit } from '../../runtime/cpu/jit.js';
+import { halfTypes, narrowed } from '../halves.js';
 import * as k from '../kernel/helpers.js';
-import { describeLlvm } from '../lanes.js';
+import { describeLlvm, libraries } from '../lanes.js';
 import { check } from './against.js';
 import { hostJit, widths } from './run.js';
 
@@ -36,20 +37,6 @@ const conversions = (type: HalfType, loop: (body: KStmt[]) => KStmt, at: KExpr):
     ],
   );
 
-/** All numbers of a type, everything beside the middle between two of them, and what lies beyond. No subnormal float32. */
-function narrowed(type: HalfType, every: number): Float32Array {
-  const numbers: number[] = [0, -0, Number.NaN, Infinity, -Infinity, 3.4e38, -3.4e38, 1e-30, 65519.996, 65520, 70000];
-  const top = type === 'f16' ? 0x7bff : 0x7f7e;
-  for (let bits = type === 'f16' ? 0 : 0x0080; bits < top; bits += every) {
-    const [a, b] = [decodeHalf(type, bits), decodeHalf(type, bits + 1)];
-    const middle = Math.fround((a + b) / 2);
-    const step = 2 ** -23 * Math.max(middle, 2 ** -126);
-    const sign = bits % 3 === 0 ? -1 : 1;
-    numbers.push(sign * a, sign * middle, sign * Math.fround(middle - step), sign * Math.fround(middle + step));
-  }
-  return Float32Array.from(numbers.filter((x) => x === 0 || !(Math.abs(x) < 2 ** -126)));
-}
-
 const host = () => hostJit().target.halves;
 const none = { float16: false, bfloat16: false };
 
@@ -75,6 +62,19 @@ describeLlvm.each(halfTypes)('%s', (type) => {
   test('one element at a time', () => {
     for (const halves of [none, host()]) check(caseOf(one, 31), { vectorBits: 128, halves });
   });
+
+  // On a named target the JIT finds out by itself what there is; none may call a function of a runtime library.
+  const cpus = process.arch === 'x64' ? ['', 'x86-64-v2', 'x86-64-v3', 'sandybridge'] : [''];
+  test.each(libraries.flatMap((library) => cpus.map((cpu) => ({ version: library.version, cpu, library }))))(
+    'LLVM $version for $cpu',
+    ({ library, cpu }) => {
+      const jit = new LlvmJit({ library, ...(cpu !== '' && { cpu }) });
+      const { vectorBits, halves } = jit.target;
+      if (cpu === 'x86-64-v2' || cpu === 'sandybridge') expect(halves).toEqual(none);
+      if (cpu === 'x86-64-v3') expect(halves).toEqual({ float16: true, bfloat16: false });
+      check(caseOf(lanes, 97), { vectorBits, halves, jit });
+    },
+  );
 
   test('every NaN stays one on the way in', () => {
     const nans = bits(65536).filter((each) => Number.isNaN(decodeHalf(type, each)));

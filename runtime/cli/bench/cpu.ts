@@ -6,7 +6,7 @@ import '../../devices.js';
 import { CELL, FloorProbe } from '../../cpu/floor.js';
 import { LlvmJit } from '../../cpu/jit.js';
 import { alignedArray } from '../../cpu/memory.js';
-import { type MeasureJob, summarize } from './report.js';
+import type { MeasureJob } from './report.js';
 import { CapturingLoss, type Results, type Subject, timeRun } from './subject.js';
 import { drawInts, logits, type RealInput, realInputs } from './tensors.js';
 
@@ -48,12 +48,10 @@ export async function openCpu(job: MeasureJob): Promise<Subject> {
   const score = capturing.latest;
   const gradients = full.batch.out.gradients as Readonly<Record<string, Float32Array>>;
 
-  const elements = inputs.reduce((sum, { count }) => sum + count, 0);
   const targets = differentiated.map(({ name }) => gradients[name] as Float32Array);
-  const read = (threads: number): number => inputs.reduce((sum, { data }) => sum + probe.read(data, threads), 0);
-  const write = (threads: number): number => targets.reduce((sum, data) => sum + probe.write(data, threads), 0);
-  const readThreads = fastest(job.threads, elements, read);
-  const writeThreads = fastest(job.threads, elements, write);
+  // As many threads as the loss has: what starting them takes, both have to pay.
+  const read = (): number => inputs.reduce((sum, { data }) => sum + probe.read(data, job.threads), 0);
+  const write = (): number => targets.reduce((sum, data) => sum + probe.write(data, job.threads), 0);
   /** Tensors of less than a cell are not measured; their bytes count at the others' speed. */
   const measured = (tensors: readonly RealInput[]): number => {
     const all = tensors.reduce((sum, { count }) => sum + count, 0);
@@ -66,8 +64,8 @@ export async function openCpu(job: MeasureJob): Promise<Subject> {
     lossAndGradient: () => timeRun(full),
     loss: () => timeRun(score),
     floor: async () => ({
-      read: read(readThreads) * measured(inputs),
-      write: write(writeThreads) * measured(differentiated),
+      read: read() * measured(inputs),
+      write: write() * measured(differentiated),
     }),
     phased: true,
     profile: async (): Promise<readonly PhaseTime[]> => full.runner.profile?.(full.batch) ?? [],
@@ -88,16 +86,6 @@ export async function openCpu(job: MeasureJob): Promise<Subject> {
       };
     },
   };
-}
-
-/** Above it, threads always pay. */
-const MANY_ELEMENTS = 2 ** 22;
-
-/** With how many threads the memory is moved fastest: starting them takes longer than moving little. */
-function fastest(threads: number, elements: number, run: (threads: number) => number): number {
-  if (threads === 1 || elements > MANY_ELEMENTS) return threads;
-  const median = (count: number): number => summarize(Array.from({ length: 11 }, () => run(count))).median;
-  return median(1) < median(threads) ? 1 : threads;
 }
 
 /** A line of /proc/self/status in bytes; null where there is no such file. */
