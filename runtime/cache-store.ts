@@ -145,7 +145,7 @@ export class CacheStore {
 
   /** Whether nothing at all has been stored, by this process or another. */
   get isEmpty(): boolean {
-    return this.#memory.size === 0 && this.#files().length === 0;
+    return this.#memory.size === 0 && !this.#names().some((name) => FILE_NAME.test(name));
   }
 
   /** What was stored under exactly this key, or null. Never throws. */
@@ -242,18 +242,20 @@ export class CacheStore {
     }
   }
 
-  #files(): { path: string; size: number; used: number }[] {
+  #names(): string[] {
     if (this.#directory === null) return [];
-    const files: { path: string; size: number; used: number }[] = [];
-    let names: string[] = [];
     try {
-      names = readdirSync(this.#directory);
+      return readdirSync(this.#directory);
     } catch {
-      // no folder, no files
+      return []; // no folder, no files
     }
-    for (const name of names) {
+  }
+
+  #files(): { path: string; size: number; used: number }[] {
+    const files: { path: string; size: number; used: number }[] = [];
+    for (const name of this.#names()) {
       if (!FILE_NAME.test(name)) continue;
-      const path = join(this.#directory, name);
+      const path = join(this.#directory ?? '', name);
       try {
         const found = statSync(path);
         // A folder of such a name is nobody's entry: it is neither read nor removed.

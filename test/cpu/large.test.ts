@@ -1,7 +1,7 @@
 /**
  * Tensors of more than 2^31 elements, where an index in 32 bits would come out negative. Fresh pages are free until they are
  * written: an array of 9 GB of which a few cells are written, and a few read, takes a few megabytes. A whole gradient of that
- * size is written with TRELLIS_HUGE=1 only, as it takes 18 GB of memory.
+ * size is written with TRELLIS_HUGE=1 only, as it takes 9 GB of memory and a minute.
  */
 import { readdirSync } from 'node:fs';
 import { loadLoss, RNNTLoss } from 'trellis-jit';
