@@ -3,7 +3,7 @@
  *
  *   npx tsx bench/half.ts [B,T,U,V ...] [--threads n] [--rounds n] [--json]
  *
- * The half-size floor is that of bench/loss.ts for tensors of half the bytes.
+ * The half-size floor is that of `trellis bench` for tensors of half the bytes.
  */
 import os from 'node:os';
 import { parseArgs } from 'node:util';
@@ -74,11 +74,11 @@ for (const shape of shapes) {
       times.push(full.milliseconds);
       scores.push(score.milliseconds);
     }
-    const whole = probe.measure(source, target, threads);
-    const part = probe.measure(source.subarray(0, half), target.subarray(0, half), threads);
+    const whole = 2 * probe.read(source, threads) + probe.write(target, threads);
+    const part = 2 * probe.read(source.subarray(0, half), threads) + probe.write(target.subarray(0, half), threads);
     if (round < 0) continue;
-    floors.whole.push(whole.lossAndGradient);
-    floors.half.push(part.lossAndGradient);
+    floors.whole.push(whole);
+    floors.half.push(part);
   }
   const base = subjects[0]!.times;
   for (const { type, times, scores } of subjects) {

@@ -18,9 +18,14 @@ export interface ShapeClass {
   readonly sizes: Readonly<Record<string, number>>;
   /** False: score only. */
   readonly gradients: boolean;
+  /**
+   * Results over the nodes of the lattice: 'posteriors' beside the loss, or in the place of the loss the 'best-path', whose score is
+   * then minus the loss. Absent: none.
+   */
+  readonly perNode?: 'posteriors' | 'best-path';
   /** Inputs and gradients that are bits of half precision. Only of types that the device has among its `halves`. */
   readonly storage: HalfStorage;
-  /** For people and as a cache key: 'V=1024 gradients', 'V=1024 acts:float16 score'. */
+  /** For people and as a cache key: 'V=1024 gradients', 'V=1024 acts:float16 score', 'V=1024 score posteriors', 'V=1024 best-path'. */
   readonly key: string;
 }
 
@@ -57,6 +62,8 @@ export interface Batch {
      * `storage.gradients` are Uint16Arrays, to be rounded to the nearest, halves to even.
      */
     readonly gradients?: Readonly<Record<string, RealArray | Uint16Array>>;
+    /** Results over the nodes, [B, ...nodes] as padded sizes make them, by name; every element is to be written, padding with 0. */
+    readonly perNode?: Readonly<Record<string, RealArray>>;
     /** Gradients to be written to GPU memory, which are not among `gradients`. One may be the very buffer of its input. */
     readonly gpuGradients?: Readonly<Record<string, GPUBuffer>>;
   };
@@ -64,6 +71,12 @@ export interface Batch {
   readonly threads: number | undefined;
   /** Rejects with signal.reason soon after it is aborted. Once `run` has rejected, the device no longer touches the batch's arrays. */
   readonly signal: AbortSignal | undefined;
+}
+
+/** How long one phase of a program took, and each of its kernels by itself. */
+export interface PhaseTime {
+  readonly milliseconds: number;
+  readonly kernels: readonly { readonly kernel: string; readonly milliseconds: number }[];
 }
 
 /** A built kernel for one shape class. Several runs may be in flight at once; two runs of equal batches are bit-identical. */
@@ -74,6 +87,8 @@ export interface Runner {
   run(batch: Batch): Promise<void>;
   /** Absent where a device cannot wait for its result (a GPU). */
   runSync?(batch: Batch): void;
+  /** For benchmarks: the same results, made phase by phase. Absent where a device tells times by other means or not at all. */
+  profile?(batch: Batch): readonly PhaseTime[];
 }
 
 /** A spec as one device has read it. */
@@ -85,6 +100,8 @@ export interface DeviceSpec {
 }
 
 export interface DeviceOptions {
+  /** Values for the spec's statics, which code is specialised for; absent: the spec's own. */
+  readonly statics?: Readonly<Record<string, number | readonly number[]>>;
   /** Folder for compiled objects; false: none; undefined: the user's cache folder. */
   readonly cacheDir: string | false | undefined;
   /** One line for the user, on stderr. */
@@ -105,7 +122,7 @@ export interface Device {
   readonly reals: 'f32' | 'f64';
   /** Types of half precision that its kernels load and store; others are converted on the host. Default: none. */
   readonly halves?: readonly HalfType[];
-  /** Reads a spec file. @throws SpecError for a mistake in it. */
+  /** Reads a spec file. @throws SpecError for a mistake in it, StaticsError for statics it cannot have */
   open(file: string, options: DeviceOptions): Promise<DeviceSpec>;
   openSync?(file: string, options: DeviceOptions): DeviceSpec;
   /** Only of a device that takes and returns GPUBuffers. */

@@ -34,6 +34,8 @@ export interface CommonOptions {
 export interface LossOptions extends CommonOptions {
   /** Values for the spec's parameters, by name; the others have the spec's defaults. */
   readonly params?: ParamValues;
+  /** Values for the spec's statics, by name; the others have the spec's own. Code is compiled for each set of them. */
+  readonly statics?: Readonly<Record<string, number | readonly number[]>>;
 }
 
 export interface CallOptions {
@@ -43,6 +45,10 @@ export interface CallOptions {
    * GPUBuffer, which the caller destroys.
    */
   readonly grads?: boolean | Float32Array | HalfArray | GPUBuffer | 'in-place';
+  /**
+   * true: the result has the posteriors of the arcs and the occupancy of the nodes as well. For a spec that states arcs; default false.
+   */
+  readonly posteriors?: boolean;
   /** Aborting rejects with the signal's reason; the loss stays usable. What an output array then holds is not specified. */
   readonly signal?: AbortSignal;
   /** Parameters for this call only. */
@@ -59,7 +65,9 @@ export interface Settings {
 }
 
 export const commonNames = ['device', 'reduction', 'infeasible', 'threads', 'cacheDir'] as const;
-export const callNames = ['grads', 'signal', 'params'] as const;
+export const callNames = ['grads', 'posteriors', 'signal', 'params'] as const;
+/** What `align` takes of them. */
+export const alignNames = ['signal', 'params'] as const;
 
 const refuse = (argument: string, value: unknown, allowed: string): InputError =>
   new InputError({ code: 'option', argument, problem: `is ${describe(value)}`, value, allowed });
@@ -126,13 +134,29 @@ export function checkParamsObject(params: unknown): ParamValues {
   return params as ParamValues;
 }
 
+/** @throws InputError when `statics` is given and is not an object of numbers and arrays of numbers. Names are checked against the spec later. */
+export function checkStaticsObject(statics: unknown): NonNullable<LossOptions['statics']> | undefined {
+  if (statics === undefined) return undefined;
+  const isNumber = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value);
+  const fits = (value: unknown): boolean => (Array.isArray(value) ? value.every(isNumber) : isNumber(value));
+  if (typeof statics !== 'object' || statics === null || Array.isArray(statics)) {
+    throw refuse('statics', statics, 'an object of numbers, and of arrays of numbers, by name');
+  }
+  for (const [name, value] of Object.entries(statics))
+    if (!fits(value)) throw refuse(`statics.${name}`, value, 'a finite number, or an array of finite numbers');
+  // A copy: what the caller does to an array later changes nothing.
+  const copies = Object.entries(statics).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]);
+  return Object.fromEntries(copies) as NonNullable<LossOptions['statics']>;
+}
+
 /** @throws InputError */
 export function checkCall(options: unknown, names: readonly string[] = callNames): CallOptions {
-  const { grads = true, signal, params } = checkOptionNames('call options', options, names);
+  const { grads = true, posteriors = false, signal, params } = checkOptionNames('call options', options, names);
   const isArray = /^\[object (Float32|Float16|Uint16)Array\]$/.test(Object.prototype.toString.call(grads));
   if (typeof grads !== 'boolean' && grads !== 'in-place' && !isArray && !isGpuBuffer(grads)) {
     throw refuse('grads', grads, "true, false, a Float32Array or GPUBuffer to write to, or 'in-place'");
   }
+  if (typeof posteriors !== 'boolean') throw refuse('posteriors', posteriors, 'true or false');
   if (
     signal !== undefined &&
     !(typeof signal === 'object' && signal !== null && 'aborted' in signal && 'addEventListener' in signal)
@@ -141,6 +165,7 @@ export function checkCall(options: unknown, names: readonly string[] = callNames
   }
   return {
     grads: grads as NonNullable<CallOptions['grads']>,
+    posteriors,
     params: checkParamsObject(params),
     ...(signal === undefined ? {} : { signal: signal as AbortSignal }),
   };

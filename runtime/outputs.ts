@@ -1,6 +1,7 @@
 /** Where gradients go: new arrays, an array or GPUBuffer of the caller's, or the inputs themselves. */
-
-import type { Device } from './device.js';
+import type { SizeExpr } from '../compiler/graph/graph.js';
+import { evalSize } from '../compiler/graph/size.js';
+import type { Batch, Device } from './device.js';
 import { InputError, listOf } from './errors.js';
 import { dtypeNames, type HalfArray, halfArrayLike, isFloat16Array, isReal } from './half.js';
 import type { CallOptions } from './options.js';
@@ -84,6 +85,25 @@ export function chooseOutputs(
   }
   checkArray(grads, name, shapes);
   return { ...none, gradients: { [name]: grads }, borrowed: true };
+}
+
+/** [B, ...nodes]: of a result over the nodes, as the padded sizes make it. */
+export const perNodeShape = (nodes: readonly SizeExpr[], { B, sizes }: Pick<Batch, 'B' | 'sizes'>): number[] => [
+  B,
+  ...nodes.map((extent) => Math.max(0, evalSize(extent, sizes))),
+];
+
+/** New arrays for results over the nodes, by name. */
+export function perNodeOutputs(
+  nodes: readonly SizeExpr[],
+  names: readonly string[],
+  batch: Pick<Batch, 'B' | 'sizes'>,
+  reals: Device['reals'],
+): Record<string, RealArray> {
+  const count = elementsOf(perNodeShape(nodes, batch));
+  return Object.fromEntries(
+    names.map((name) => [name, reals === 'f32' ? new Float32Array(count) : new Float64Array(count)]),
+  );
 }
 
 function inPlace(name: string, shapes: Shapes): Float32Array | HalfArray {

@@ -1,9 +1,10 @@
 /** The RNN-T loss under the names and defaults that ESPnet's users know. */
 import type { Batch } from './device.js';
-import { describe, InputError } from './errors.js';
+import { InputError } from './errors.js';
 import { elementReader } from './half.js';
 import type { SpecKernels } from './kernels.js';
 import { type GradientData, Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
+import { asParam, checkOption, type OptionName } from './named-options.js';
 import {
   type CallOptions,
   type CommonOptions,
@@ -36,20 +37,11 @@ interface Checked {
 
 function checkRnntOptions(options: Readonly<Record<string, unknown>>, defaultClamp: number): Checked {
   const { blank = 0, fastemitLambda = 0, clamp = defaultClamp, normalized = false } = options;
-  const refuse = (argument: string, value: unknown, allowed: string): InputError => {
-    const code = typeof value === 'number' ? 'range' : 'type';
-    return new InputError({ code, argument, problem: `is ${describe(value)}`, value, allowed });
-  };
-  if (typeof blank !== 'number' || !Number.isInteger(blank)) throw refuse('blank', blank, 'an integer');
-  if (typeof fastemitLambda !== 'number' || !(fastemitLambda >= 0 && fastemitLambda < Number.POSITIVE_INFINITY)) {
-    throw refuse('fastemitLambda', fastemitLambda, 'a finite number, at least 0');
-  }
-  if (typeof clamp !== 'number' || Number.isNaN(clamp)) throw refuse('clamp', clamp, 'a number; 0 or less is off');
-  if (typeof normalized !== 'boolean') throw refuse('normalized', normalized, 'true or false');
-  // An infinite bound bounds nothing.
+  for (const [name, value] of Object.entries({ blank, fastemitLambda, clamp, normalized }))
+    checkOption(name as OptionName, value);
   return {
-    normalized,
-    params: { blank, fastemitLambda, clamp: clamp > 0 && clamp < Number.POSITIVE_INFINITY ? clamp : 0 },
+    normalized: normalized as boolean,
+    params: { blank: blank as number, fastemitLambda: fastemitLambda as number, clamp: asParam('clamp', clamp) },
   };
 }
 

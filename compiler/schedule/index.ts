@@ -9,6 +9,7 @@ import * as k from '../kernel/build.js';
 import type { HalfStorage, HalfType } from '../kernel/half.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { blockedReading, blockedWriting } from './blocks.js';
 import { type Equation, type Equations, findEquations } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
@@ -26,10 +27,15 @@ export interface ScheduleOptions {
   readonly lattice: 'f32' | 'f64';
   /** Real inputs, and gradients by the name of their input, that memory holds in 16 bits; the others are f32. */
   readonly storage?: HalfStorage;
+  /**
+   * Whether rows are worked on in blocks, through local memory: for a processor with vectors and caches. Default: no, as a GPU
+   * wants it.
+   */
+  readonly blocks?: boolean;
   /** Whether gradients are wanted; without them only what the loss needs is computed. */
   readonly gradients: boolean;
-  /** Whether posteriors are wanted as well, from a graph that has them. Default: no. */
-  readonly posteriors?: boolean;
+  /** Whether results over the nodes are wanted as well, from a graph that has them. Default: no. */
+  readonly perNode?: boolean;
 }
 
 /**
@@ -47,7 +53,7 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     Object.entries(options.sizes).filter(([name]) => !ragged.has(name) && !open.includes(name)),
   );
   const equations = findEquations(graph, { ...options, sizes });
-  const { stored, loss, gradients, posteriors, ranges, builder } = equations;
+  const { stored, loss, gradients, perNode, ranges, builder } = equations;
   const phases = findPhases(stored, equations.graph, ranges, builder);
 
   const layouts = new Map<string, Layout>(stored.map((equation) => [equation.name, { equation }]));
@@ -58,7 +64,7 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       scaled: true,
       element: options.storage?.gradients?.[input],
     })),
-    ...posteriors.map((equation) => ({ equation, scaled: false })),
+    ...perNode.map((equation) => ({ equation, scaled: false })),
   ];
   const context: ProgramContext = {
     graph: equations.graph,
@@ -66,15 +72,21 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     lattice: options.lattice,
     names: equations.names,
     storage: options.storage?.inputs ?? {},
+    builder,
+    blocks: options.blocks ?? false,
   };
 
   const kernels: Kernel[][] = phases.map((steps) =>
     steps.map((step) =>
-      step.kind === 'rows' ? rowsKernel(step.group, context) : waveKernel(step.group, context, ranges),
+      step.kind === 'rows'
+        ? rowsKernel(step.group, context, blockedReading(step.group, context))
+        : waveKernel(step.group, context, ranges),
     ),
   );
   kernels.push([
-    ...outputs.map(({ equation, scaled }) => outputKernel(equation, loss, context, { scaled })),
+    ...outputs.map(({ equation, scaled }) =>
+      outputKernel(equation, loss, context, { scaled, blocked: blockedWriting(equation, context) }),
+    ),
     lossKernel(loss, context),
   ]);
 
@@ -143,14 +155,14 @@ function sizesOf(graph: Graph): Set<string> {
 }
 
 /** See KernelProgram.inPlace. Gradients and the loss are computed in one phase, the last, in any order. */
-function inPlaceInputs({ gradients, posteriors, loss, ranges }: Equations): string[] {
+function inPlaceInputs({ gradients, perNode, loss, ranges }: Equations): string[] {
   const readsOf = (expr: Expr, input: string) => readsIn(expr).filter((read) => read.source === input);
   return gradients
     .map(({ input }) => input)
     .filter(
       (input) =>
         readsOf(loss, input).length === 0 &&
-        posteriors.every(({ body }) => readsOf(body, input).length === 0) &&
+        perNode.every(({ body }) => readsOf(body, input).length === 0) &&
         gradients.every(({ input: other, equation: { body, axes } }) =>
           readsOf(body, input).every(
             ({ indices }) =>

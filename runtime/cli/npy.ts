@@ -3,8 +3,8 @@
  * line owes its user: every refusal names the file, sizes are checked against the header, Fortran order is turned
  * into C order, and an output file appears whole or not at all.
  *
- * Writing goes through a temporary file of our own rather than write-file-atomic, because a gradient may exceed the
- * 2 GiB that one write call takes, and should not be copied for it.
+ * Writing goes through a temporary file, in several writes: a gradient may exceed the 2 GiB that one takes, and should not
+ * be copied for it.
  */
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';

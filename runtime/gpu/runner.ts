@@ -58,6 +58,7 @@ export class GpuRunner implements Runner {
     if (lengths.length > 1) buffers[packedName(names)] = interleave(lengths);
     const gradients = { ...batch.out.gradients, ...batch.out.gpuGradients };
     for (const [name, array] of Object.entries(gradients)) buffers[`grad_${name}`] = array;
+    for (const [name, array] of Object.entries(batch.out.perNode ?? {})) buffers[`node_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     // Those that are compiled in have no scalar and are not looked at.
     for (const [size, value] of Object.entries(batch.sizes)) scalars[`${size}_max`] = value;

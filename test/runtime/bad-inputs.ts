@@ -546,7 +546,7 @@ export const badInputs: readonly BadInput[] = [
     call: { gradients: false },
     code: 'option',
     argument: 'gradients',
-    message: 'gradients is not an option; allowed: grads, signal or params',
+    message: 'gradients is not an option; allowed: grads, posteriors, signal or params',
   },
   {
     name: 'an output array that is too short',
