@@ -26,7 +26,7 @@ import type { Block, Value } from './writer.js';
 
 /** Rows in a block. */
 const ROWS = 64;
-/** Elements of several short rows that are written to local memory before they go to the output. */
+/** Elements of several short rows that are worked on together: as many as leave room for others in the nearest cache. */
 const STAGED = 4096;
 /** Rows of at least this length are worked on one at a time, in parts of about PART elements: reading and writing are then well mixed. */
 const LONG = 512;
@@ -177,9 +177,11 @@ export function blockedReading(
   if (!perRow || !sameOuter || reductions.every((some) => some.length === 0)) return undefined;
 
   const reduces = [...new Set(reductions.flat())];
-  // Rows that are not long are swept once for the maxima of all of them, then once for the sums: the many steps from a
-  // row's elements to its maximum do not wait for the sum of the row before. A longer row would not stay in the cache.
+  // Rows that are not long are swept once for the maxima of some of them, then once for the sums: the many steps from a row's
+  // elements to its maximum do not wait for the sum of the row before. So many rows that the nearest cache holds them.
   const apart = reduces.every(({ extent }) => Object.keys(extent.terms).length === 0 && extent.constant < LONG);
+  const longest = Math.max(1, ...reduces.map(({ extent }) => extent.constant));
+  const swept = apart ? Math.min(ROWS, Math.floor(STAGED / longest)) : ROWS;
 
   return (scene, block) => {
     const { writer, lower } = scene;
@@ -192,33 +194,37 @@ export function blockedReading(
         kept.store(within, writer.index(row), value);
         results.set(reduce, [...(results.get(reduce) ?? []), kept]);
       };
-      overRows(scene, body, rows, equations, axis, undefined, (within, row) => {
-        for (const reduce of reduces) {
-          if (reduce.reduction !== 'logSumExp') keep(reduce, lower.fold(reduce), within, row);
-          else {
-            const top = lower.top(reduce);
-            const shift = apart ? top : lower.shiftOf(top);
-            if (!apart) writer.bind(shift);
-            keep(reduce, shift, within, row);
-            if (!apart) keep(reduce, lower.total(reduce, shift), within, row);
-          }
-        }
-      });
-      const sums = apart ? reduces.filter(({ reduction }) => reduction === 'logSumExp') : [];
-      if (sums.length > 0) {
-        overRows(scene, body, rows, equations, axis, 'f32', (within, row) => {
-          for (const reduce of sums) {
-            const [tops] = results.get(reduce)! as [Local];
-            tops.store(within, writer.index(row), lower.shiftOf(tops.load(within, writer.index(row), 'top')));
+      inBlocks(scene, body, rows, swept, (part, few, before) => {
+        overRows(scene, part, few, equations, axis, undefined, (within, number) => {
+          const row = before.plus(number);
+          for (const reduce of reduces) {
+            if (reduce.reduction !== 'logSumExp') keep(reduce, lower.fold(reduce), within, row);
+            else {
+              const top = lower.top(reduce);
+              const shift = apart ? top : lower.shiftOf(top);
+              if (!apart) writer.bind(shift);
+              keep(reduce, shift, within, row);
+              if (!apart) keep(reduce, lower.total(reduce, shift), within, row);
+            }
           }
         });
-        overRows(scene, body, rows, equations, axis, undefined, (within, row) => {
+        const sums = apart ? reduces.filter(({ reduction }) => reduction === 'logSumExp') : [];
+        if (sums.length === 0) return;
+        overRows(scene, part, few, equations, axis, 'f32', (within, number) => {
+          const at = writer.index(before.plus(number));
+          for (const reduce of sums) {
+            const [tops] = results.get(reduce)! as [Local];
+            tops.store(within, at, lower.shiftOf(tops.load(within, at, 'top')));
+          }
+        });
+        overRows(scene, part, few, equations, axis, undefined, (within, number) => {
+          const row = before.plus(number);
           for (const reduce of sums) {
             const [shifts] = results.get(reduce)! as [Local];
             keep(reduce, lower.total(reduce, shifts.load(within, writer.index(row), 'shift')), within, row);
           }
         });
-      }
+      });
       for (const cells of byExtent(equations, axis)) {
         const end = lower.size(cells[0]!.domain[axis]!);
         const count = writer.combine(
