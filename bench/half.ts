@@ -4,6 +4,7 @@
  *   npx tsx bench/half.ts [B,T,U,V ...] [--threads n] [--rounds n] [--json]
  *
  * The half-size floor is that of `trellis bench` for tensors of half the bytes.
+ * Processor time is that of all threads for loss and gradient: it hardly changes where other processes run beside.
  */
 import os from 'node:os';
 import { parseArgs } from 'node:util';
@@ -58,6 +59,7 @@ for (const shape of shapes) {
       acts: { data: acts, shape: [B, T, U + 1, V], ...dtype },
       grads: alignedArray(element, count),
       times: [] as number[],
+      work: [] as number[],
       scores: [] as number[],
     };
   });
@@ -67,11 +69,14 @@ for (const shape of shapes) {
   const half = Math.floor(count / 2);
   const lengths = [new Int32Array(B).fill(T), new Int32Array(B).fill(U)] as const;
   for (let round = -2; round < rounds; round++) {
-    for (const { acts, grads, times, scores } of subjects) {
+    for (const { acts, grads, times, work, scores } of subjects) {
+      const before = process.cpuUsage();
       const full = await loss.forward(acts, labels, ...lengths, { grads });
+      const { user, system } = process.cpuUsage(before);
       const score = await loss.forward(acts, labels, ...lengths, { grads: false });
       if (round < 0) continue; // compiles, first touches of memory
       times.push(full.milliseconds);
+      work.push((user + system) / 1000);
       scores.push(score.milliseconds);
     }
     const whole = 2 * probe.read(source, threads) + probe.write(target, threads);
@@ -81,7 +86,7 @@ for (const shape of shapes) {
     floors.half.push(part);
   }
   const base = subjects[0]!.times;
-  for (const { type, times, scores } of subjects) {
+  for (const { type, times, work, scores } of subjects) {
     const own = type === 'float32' ? floors.whole : floors.half;
     rows.push({
       shape: `(${shape.join(',')})`,
@@ -92,6 +97,7 @@ for (const shape of shapes) {
       floor: median(own),
       ofFloor: median(times.map((ms, i) => ms / own[i]!)),
       loss: median(scores),
+      processor: median(work),
     });
   }
 }
@@ -107,6 +113,7 @@ else {
     'floor',
     'of floor',
     'loss',
+    'processor',
   ];
   const table = new Table({ head, style: { head: [], border: [], compact: true } });
   const ms = (value: number): string => `${value.toFixed(2)} ms`;
@@ -120,6 +127,7 @@ else {
       ms(row.floor),
       row.ofFloor.toFixed(2),
       ms(row.loss),
+      ms(row.processor),
     ]);
   }
   process.stdout.write(`${table}\n`);
