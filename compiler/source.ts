@@ -44,7 +44,7 @@ export class StaticsError extends RangeError {
     readonly problem: string,
     readonly allowed: string,
   ) {
-    super(`statics: ${given} ${problem}; ${allowed}`);
+    super(`statics: ${given} ${problem}; allowed: ${allowed}`);
     this.name = 'StaticsError';
   }
 }

@@ -64,7 +64,13 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
     for (const seed of seeds.slice(0, 6)) {
       const batch = randomBatch(graph, seed, { size: 6, scale: 3 });
       const expected = expectedOf(batch);
-      const { program } = compile(spec, { sizes: batch.sizes, lattice: 'f64', gradients: true, vectorBits: 256 });
+      const { program } = compile(spec, {
+        sizes: batch.sizes,
+        lattice: 'f64',
+        blocks: true,
+        gradients: true,
+        vectorBits: 256,
+      });
       const { buffers, scalars } = launchArguments(graph, program, batch);
       interpretProgram(program, {
         buffers: new Map(Object.entries(buffers)),
@@ -91,7 +97,7 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
       const known = compiled.get(key);
       if (known) return known;
       const { vectorBits } = jit.target;
-      const { program, llvm } = compile(spec, { sizes, lattice: 'f64', gradients, vectorBits });
+      const { program, llvm } = compile(spec, { sizes, lattice: 'f64', blocks: true, gradients, vectorBits });
       const made = { program, executor: new CpuExecutor(program, llvm, jit) };
       compiled.set(key, made);
       return made;

@@ -106,15 +106,64 @@ function turnAround(
   const uses = (part: Expr, indices: readonly IndexRef[]): boolean =>
     freeIndices(part).some((index) => indices.includes(index));
   const where = all([...bounds, ...conditions].filter((part) => !uses(part, left)));
-  const within = [...bounds, ...conditions].filter((part) => uses(part, left));
-  const gathered = conditions.some((part) => uses(part, left));
+  const within = all([...bounds, ...conditions].filter((part) => uses(part, left)));
+  if (!conditions.some((part) => uses(part, left))) {
+    const value = terms.where(within, substitute(adjoint, solved, terms));
+    // Without a sum there is nothing to keep its condition out of.
+    if (left.length === 0) return { value: terms.where(where, value), left, where: b.bool(true) };
+    return { value, left, where };
+  }
   // What the conditions do not ask for is summed before they are asked.
-  const inner = gathered ? left.filter((index) => !within.some((part) => uses(part, [index]))) : [];
-  const flowing = gathered ? apart(read.source, adjoint, { over, inner }, tools) : adjoint;
-  const value = terms.where(all(within), substitute(flowing, solved, terms));
-  // Without a sum there is nothing to keep its condition out of.
-  if (left.length === 0) return { value: terms.where(where, value), left, where: b.bool(true) };
-  return { value, left: left.filter((index) => !inner.includes(index)), where };
+  const inner = left.filter((index) => !uses(within, [index]));
+  let summed: Summed = { condition: within, adjoint, over, left: left.filter((index) => !inner.includes(index)) };
+  for (const index of summed.left) summed = byQuotient(summed, index, tools);
+  const flowing = apart(read.source, summed.adjoint, { over: summed.over, inner }, tools);
+  return { value: terms.where(summed.condition, substitute(flowing, solved, terms)), left: summed.left, where };
+}
+
+/** An adjoint where a condition holds, to be summed over `left`. */
+interface Summed {
+  readonly condition: Expr;
+  readonly adjoint: Expr;
+  readonly over: readonly IndexRef[];
+  readonly left: IndexRef[];
+}
+
+/**
+ * Where the condition asks for an index s only as q = floorDiv(s, k), the k values of s that share q are summed before it is asked:
+ * the sum over s becomes one over q, k times shorter.
+ */
+function byQuotient(summed: Summed, index: IndexRef, { terms, expander }: Tools): Summed {
+  const { b } = terms;
+  const quotients = collect(
+    summed.condition,
+    (part): part is Expr & { op: 'prim' } => part.op === 'prim' && part.name === 'floorDiv' && part.args[0] === index,
+  );
+  const [quotient] = quotients;
+  const by = quotient?.args[1];
+  if (!quotient || quotients.length > 1 || by?.op !== 'const') return summed;
+  const k = by.value;
+  const extent = expander.extentOf(index);
+  const shorter = Object.entries(extent.terms).map(([name, factor]) => [name, factor / k] as const);
+  if (!shorter.every(([, factor]) => Number.isInteger(factor))) return summed;
+  const group = expander.index(index.name, {
+    constant: Math.ceil(extent.constant / k),
+    terms: Object.fromEntries(shorter),
+  });
+  const condition = substitute(summed.condition, new Map([[quotient, group]]), terms);
+  if (freeIndices(condition).includes(index)) return summed;
+  const members = Array.from({ length: k }, (_, r) => {
+    const member = b.prim('add', b.prim('mul', b.int(k), group), b.int(r));
+    const value = substitute(summed.adjoint, new Map([[index, member]]), terms);
+    return terms.where(expander.inside([member], [extent]), value);
+  });
+  const replaced = (indices: readonly IndexRef[]): IndexRef[] => indices.map((each) => (each === index ? group : each));
+  return {
+    condition,
+    adjoint: terms.sum(members),
+    over: replaced(summed.over),
+    left: replaced(summed.left),
+  };
 }
 
 /** An adjoint, summed over some of its variables, as the read of a field over the others, with its sign left outside. */
@@ -136,11 +185,12 @@ function apart(
   return terms.b.read(field(`d_${source}`, kept, total), 'real', kept);
 }
 
-/** Whether an index variable occurs in sums and multiples only, not inside of a gather. */
+/** Whether an index variable occurs in sums and multiples only, not inside of a gather or a quotient. */
 function occursOnlyAffinely(expr: Expr, index: IndexRef): boolean {
   const nested = collect(
     expr,
-    (part): part is Expr & { op: 'read' | 'select' } => part.op === 'read' || part.op === 'select',
+    (part): part is Expr =>
+      part.op === 'read' || part.op === 'select' || (part.op === 'prim' && part.name === 'floorDiv'),
   );
   return nested.every((part) => !freeIndices(part).includes(index));
 }
@@ -174,12 +224,12 @@ function shorten(expr: Expr, b: GraphBuilder): Expr {
   return constant > 0 ? b.prim('add', sum, b.int(constant)) : b.prim('sub', sum, b.int(-constant));
 }
 
-/** Replaces index variables. */
-export function substitute(expr: Expr, replacements: ReadonlyMap<IndexRef, Expr>, terms: Terms): Expr {
+/** Replaces expressions: index variables, mostly. */
+export function substitute(expr: Expr, replacements: ReadonlyMap<Expr, Expr>, terms: Terms): Expr {
   const { b } = terms;
   const memo = new Map<Expr, Expr>();
   const visit = (node: Expr): Expr => {
-    const known = memo.get(node);
+    const known = replacements.get(node) ?? memo.get(node);
     if (known) return known;
     const made = rebuild(node);
     memo.set(node, made);
@@ -187,8 +237,6 @@ export function substitute(expr: Expr, replacements: ReadonlyMap<IndexRef, Expr>
   };
   const rebuild = (node: Expr): Expr => {
     switch (node.op) {
-      case 'index':
-        return replacements.get(node) ?? node;
       case 'read':
         return b.read(node.source, node.type, node.indices.map(visit));
       case 'prim':

@@ -265,16 +265,12 @@ function replaceStatics(declared: Graph['statics'], given: Graph['statics']): Gr
     const known = declared[name];
     if (known === undefined) {
       const names = Object.keys(declared);
-      throw new StaticsError(
-        name,
-        'is no static of the spec',
-        names.length === 0 ? 'it declares none' : `it declares ${listWords(names)}`,
-      );
+      throw new StaticsError(name, 'is no static of the spec', names.length === 0 ? 'none' : listWords(names));
     }
     const values = Array.isArray(value) ? value : [value];
     if (Array.isArray(known) !== Array.isArray(value) || !values.every(Number.isFinite)) {
       const kind = Array.isArray(known) ? 'an array of finite numbers' : 'a finite number';
-      throw new StaticsError(name, `is ${JSON.stringify(value)}`, `it must be ${kind}`);
+      throw new StaticsError(name, `is ${JSON.stringify(value)}`, kind);
     }
   }
   return { ...declared, ...given };

@@ -96,7 +96,19 @@ export class GraphBuilder {
     if (name === 'add' && a.op === 'const' && a.value === 0) return b;
     if ((name === 'mul' || name === 'floorDiv') && b?.op === 'const' && b.value === 1) return a;
     if (name === 'mul' && a.op === 'const' && a.value === 1) return b;
+    if (name === 'floorDiv' && b?.op === 'const') return this.exactQuotient(a, b.value);
     return undefined;
+  }
+
+  /** (2 * i + 1) / 2 rounded down is i: of a multiple, perhaps with a constant added. */
+  private exactQuotient(a: Expr, divisor: number): Expr | undefined {
+    if (a.op !== 'prim') return undefined;
+    const [x, y] = a.args as [Expr, Expr | undefined];
+    if (a.name === 'mul' && x.op === 'const' && x.value % divisor === 0)
+      return this.prim('mul', this.int(x.value / divisor), y!);
+    if (a.name !== 'add' || y?.op !== 'const') return undefined;
+    const whole = this.exactQuotient(x, divisor);
+    return whole && this.prim('add', whole, this.int(Math.floor(y.value / divisor)));
   }
 
   compare(op: CompareOp, a: Expr, b: Expr): Expr {

@@ -65,6 +65,7 @@ export class Compiler {
   constructor(
     private readonly machine: Run,
     private readonly where: string,
+    private readonly locals: ReadonlyMap<string, Memory> = new Map(),
   ) {}
 
   define(name: string): number {
@@ -80,14 +81,16 @@ export class Compiler {
   }
 
   private sequence(stmts: readonly KStmt[]): Execute {
-    const steps = stmts.filter((stmt) => stmt.kind !== 'comment').map((stmt) => this.compile(stmt));
+    const steps = stmts
+      .filter((stmt) => stmt.kind !== 'comment' && stmt.kind !== 'prefetch')
+      .map((stmt) => this.compile(stmt));
     if (steps.length === 1) return steps[0] as Execute;
     return (frame) => {
       for (const step of steps) step(frame);
     };
   }
 
-  private compile(stmt: Exclude<KStmt, { kind: 'comment' }>): Execute {
+  private compile(stmt: Exclude<KStmt, { kind: 'comment' | 'prefetch' }>): Execute {
     this.stmt = stmt;
     switch (stmt.kind) {
       case 'let': {
@@ -121,7 +124,7 @@ export class Compiler {
       const { combine, empty } = reductions[reduce.op];
       return {
         value: this.expr(reduce.value),
-        combine: primitives[combine].f64,
+        combine: reduce.passesNaN ? passingNaN(primitives[combine].f64) : primitives[combine].f64,
         round: rounding(reduce.type),
         empty,
         slot: -1,
@@ -184,7 +187,7 @@ export class Compiler {
     const index = this.expr(stmt.index);
     const value = this.expr(stmt.value);
     const { machine } = this;
-    const { data, decl, cells, lanes } = memory;
+    const { data, decl, cells, lanes, isLocal } = memory;
     if (!cells || !lanes) throw new CompilerBug('kernels', `store to input ${decl.name}`); // the verifier refuses it
     const { onStore, trace } = machine;
     const [read, write] = [memory.reader(), memory.writer()];
@@ -211,14 +214,14 @@ export class Compiler {
           );
         lanes.writer[at] = machine.lane;
       }
-      const writer = cells.otherWriter(at, machine.cellBase, machine.cell);
+      const writer = isLocal ? -1 : cells.otherWriter(at, machine.cellBase, machine.cell);
       if (writer >= 0)
         fail(
           frame,
           'cell-race',
           `stores to ${memory.place(at)}, as ${machine.cellName(writer)} of the same phase does`,
         );
-      const reader = cells.otherReader(at, machine.cellBase, machine.cell);
+      const reader = isLocal ? -1 : cells.otherReader(at, machine.cellBase, machine.cell);
       if (reader >= 0)
         fail(
           frame,
@@ -304,7 +307,7 @@ export class Compiler {
     const mask = load.mask && this.expr(load.mask);
     const other = load.type === 'f32' ? Math.fround(load.other ?? 0) : (load.other ?? 0);
     const { machine } = this;
-    const { data, cells, lanes } = memory;
+    const { data, cells, lanes, isLocal } = memory;
     const read = memory.reader();
     const fail = this.failing();
     return (frame) => {
@@ -321,6 +324,11 @@ export class Compiler {
             'lane-race',
             `loads ${memory.place(at)}, which ${machine.laneName(writer)} of the same loop stores`,
           );
+      }
+      if (isLocal) {
+        if (cells.writer[at] !== machine.cell)
+          fail(frame, 'unwritten-read', `loads ${memory.place(at)} of this cell before it stored anything there`);
+        return data[at] as number;
       }
       const writer = cells.read(at, machine.cellBase, machine.cell);
       if (writer >= 0)
@@ -377,7 +385,7 @@ export class Compiler {
   }
 
   private memory(name: string): Memory {
-    return this.machine.memories.get(name) as Memory; // the verifier has seen to it
+    return this.locals.get(name) ?? (this.machine.memories.get(name) as Memory); // the verifier has seen to it
   }
 
   private slotOf(name: string): number {
@@ -404,6 +412,12 @@ function values(frame: Frame, scope: readonly [name: string, slot: number][]): s
   if (scope.length === 0) return '';
   return ` at ${scope.map(([name, slot]) => `${name} = ${frame[slot]}`).join(', ')}`;
 }
+
+/** NaN operands left out. */
+const passingNaN =
+  (combine: (a: number, b: number) => number) =>
+  (a: number, b: number): number =>
+    Number.isNaN(b) ? a : combine(a, b);
 
 function rounding(type: 'f32' | 'f64'): (value: number) => number {
   return type === 'f32' ? Math.fround : (value) => value;

@@ -97,7 +97,8 @@ class Machine implements Run {
           `kernel ${kernel.name}: negative extent in grid [${extents.join(', ')}]`,
         );
       }
-      const compiler = new Compiler(this, `kernel ${kernel.name}`);
+      const locals = new Map((kernel.locals ?? []).map((decl) => [decl.name, Memory.local(decl)]));
+      const compiler = new Compiler(this, `kernel ${kernel.name}`, locals);
       for (const axis of kernel.grid) compiler.define(axis.variable);
       const run = compiler.block(kernel.body);
       const frame = new Float64Array(compiler.slots);

@@ -92,7 +92,7 @@ export interface KCast {
   readonly arg: KExpr;
 }
 
-export type KStmt = KLet | KStore | KLoop | KIf | KComment;
+export type KStmt = KLet | KStore | KPrefetch | KLoop | KIf | KComment;
 
 /** Names are unique within a kernel; visible to the statements that follow in the same block and to nested blocks. */
 export interface KLet {
@@ -111,6 +111,16 @@ export interface KStore {
   readonly value: KExpr;
   readonly streaming?: boolean;
 }
+/**
+ * Says that an element will be read, or written, soon. It has no effect but on time, so its index may lie outside of the buffer. In a lanes
+ * loop it stands for the elements of all lanes, which are neighbours.
+ */
+export interface KPrefetch {
+  readonly kind: 'prefetch';
+  readonly buffer: string;
+  readonly index: KExpr;
+  readonly forWriting?: boolean;
+}
 /** A running reduction of a loop: after the loop `name` holds the combination of `value` over all iterations (the reduction's neutral element if none). */
 export interface KReduce {
   readonly name: string;
@@ -118,10 +128,13 @@ export interface KReduce {
   readonly type: 'f32' | 'f64';
   /** Evaluated at the end of each iteration's body. */
   readonly value: KExpr;
+  /** Of max and min: a NaN may be passed over, where what follows meets it again. It must make the result NaN otherwise. */
+  readonly passesNaN?: boolean;
 }
 /**
  * for (variable = from; variable < to; variable++) body.
- * `lanes`: iterations are independent except for `reduce`; any order, side by side.
+ * `lanes`: iterations are independent except for `reduce`; any order, side by side (`reverse`, without `reduce`: a hint that memory
+ * is best walked from the end down).
  * `steps`: in order (`reverse`: from to - 1 down to from); stores of a step are visible in the next.
  * `serial`: in order, inside a grid cell or a lane. Reduction results are visible after the loop.
  * In a lanes loop `precision` says what width of real the loop works in: it decides the number of lanes in a vector.
@@ -161,12 +174,25 @@ export interface BufferDecl {
   readonly layout: string;
 }
 
+/**
+ * Memory that each grid cell has for itself, while it runs: small enough to stay in the nearest cache. Loaded from and stored to
+ * by name like a buffer; what is in it at first is not defined.
+ */
+export interface LocalDecl {
+  readonly name: string;
+  readonly element: ElementType;
+  /** Number of elements. */
+  readonly extent: number;
+}
+
 export interface Kernel {
   readonly name: string;
   /** One line per equation it computes, for dumps. */
   readonly doc: readonly string[];
   /** Independent axes, outermost first: variable name and extent (an index expression over scalars). Tasks are numbered row-major. */
   readonly grid: readonly { readonly variable: string; readonly extent: KExpr }[];
+  /** Only in programs for the CPU. */
+  readonly locals?: readonly LocalDecl[];
   readonly body: readonly KStmt[];
 }
 

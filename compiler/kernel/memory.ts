@@ -6,8 +6,9 @@
  * rising counter: `base` stands for "several workers of this group", the workers follow. Marks of
  * earlier groups are smaller than `base` and so need no clearing.
  */
+import * as k from './build.js';
 import { encodeHalf, halfTable, isHalf } from './half.js';
-import type { BufferDecl } from './kernel.js';
+import type { BufferDecl, LocalDecl } from './kernel.js';
 
 /** Uint16Array: the bits of f16 or bf16. */
 export type BufferArray = Float32Array | Float64Array | Int32Array | Uint16Array;
@@ -52,6 +53,8 @@ export class Memory {
     readonly decl: BufferDecl,
     readonly data: BufferArray,
     readonly shape: readonly number[],
+    /** Each grid cell has its own, although all of them run in this one. */
+    readonly isLocal: boolean,
   ) {
     // Inputs are never stored to, which the verifier has checked, so nothing can go wrong there but bounds.
     if (decl.role === 'input') return;
@@ -63,7 +66,7 @@ export class Memory {
    * The caller's array, or for scratch a new one full of NaN (i32: the least int, which is no index).
    * @throws RangeError or TypeError naming the buffer: an extent below 0, no array for an input or output, wrong element type or length.
    */
-  static open(decl: BufferDecl, shape: readonly number[], given: BufferArray | undefined): Memory {
+  static open(decl: BufferDecl, shape: readonly number[], given: BufferArray | undefined, isLocal = false): Memory {
     const length = shape.reduce((product, extent) => product * extent, 1);
     const extents = `[${shape.join(', ')}]`;
     if (shape.some((extent) => extent < 0)) throw new RangeError(`buffer ${decl.name}: negative extent in ${extents}`);
@@ -72,7 +75,7 @@ export class Memory {
       if (decl.role !== 'scratch')
         throw new TypeError(`buffer ${decl.name}: no array given for this ${decl.role} of shape ${extents}`);
       const unwritten = isHalf(decl.element) ? encodeHalf(decl.element, Number.NaN) : Number.NaN;
-      return new Memory(decl, new kind(length).fill(decl.element === 'i32' ? -(2 ** 31) : unwritten), shape);
+      return new Memory(decl, new kind(length).fill(decl.element === 'i32' ? -(2 ** 31) : unwritten), shape, isLocal);
     }
     if (!(given instanceof kind)) {
       throw new TypeError(
@@ -82,7 +85,12 @@ export class Memory {
     if (given.length !== length) {
       throw new RangeError(`buffer ${decl.name}: ${given.length} elements were given; shape ${extents} has ${length}`);
     }
-    return new Memory(decl, given, shape);
+    return new Memory(decl, given, shape, isLocal);
+  }
+
+  /** A kernel's local memory. What a cell finds there was put there by itself. */
+  static local(decl: LocalDecl): Memory {
+    return Memory.open({ ...localBuffer(decl) }, [decl.extent], undefined, true);
   }
 
   /** Reads an element as the number it stands for. */
@@ -119,5 +127,14 @@ export function unflatten(flat: number, extents: readonly number[]): number[] {
   }
   return coordinates;
 }
+
+/** A local as a buffer of one axis. */
+export const localBuffer = ({ name, element, extent }: LocalDecl): BufferDecl => ({
+  name,
+  element,
+  role: 'scratch',
+  shape: [k.index(extent)],
+  layout: `${name}[${extent}]`,
+});
 
 const arrays = { f32: Float32Array, f64: Float64Array, i32: Int32Array, f16: Uint16Array, bf16: Uint16Array } as const;

@@ -49,6 +49,7 @@ export function printKernel(kernel: Kernel): string {
   const grid = kernel.grid.map((axis) => `${axis.variable} in 0..${print.expr(axis.extent, level.add)}`);
   const lines = [`kernel ${kernel.name}  (${grid.length > 0 ? `grid ${grid.join(', ')}` : 'one cell'})`];
   for (const line of kernel.doc) lines.push(`  // ${line}`);
+  for (const local of kernel.locals ?? []) lines.push(`  local ${local.name}: ${local.element} [${local.extent}]`);
   for (const stmt of kernel.body) print.stmt(stmt, 1, lines);
   return lines.join('\n');
 }
@@ -84,6 +85,9 @@ class Printer {
       case 'store':
         lines.push(...this.assignment(`${indent}${this.target(stmt)}`, stmt.value));
         return;
+      case 'prefetch':
+        lines.push(indent + this.head(stmt));
+        return;
       case 'loop':
         lines.push(indent + this.head(stmt));
         for (const inner of stmt.body) this.stmt(inner, depth + 1, lines);
@@ -106,6 +110,8 @@ class Printer {
         return `let ${stmt.name} = ${this.expr(stmt.value)}`;
       case 'store':
         return this.target(stmt) + this.expr(stmt.value);
+      case 'prefetch':
+        return `prefetch ${stmt.buffer}[${this.expr(stmt.index)}]${stmt.forWriting ? '  to write' : ''}`;
       case 'loop':
         return this.loopHead(stmt);
       case 'if':
@@ -279,7 +285,7 @@ function callName(expr: KExpr): { name: string; args: readonly KExpr[] } | undef
 }
 
 function reduceHead(reduce: KReduce): string {
-  return `reduce ${reduce.name}: ${reduce.type} = ${reduce.op} of `;
+  return `reduce ${reduce.name}: ${reduce.type} = ${reduce.op}${reduce.passesNaN ? ' (NaN passed over)' : ''} of `;
 }
 
 function constant(node: KConst): [text: string, level: number] {

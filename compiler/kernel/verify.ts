@@ -18,6 +18,7 @@ import type {
   KStmt,
   ScalarDecl,
 } from './kernel.js';
+import { localBuffer } from './memory.js';
 import { printExpr, printStatement } from './print.js';
 
 /** Type of a value loaded from, or stored to, memory of each element type. */
@@ -205,19 +206,34 @@ class Checker {
   }
 }
 
+/** The buffers a kernel may name: the program's, and its own. */
+function withLocals(kernel: Kernel, buffers: ReadonlyMap<string, BufferDecl>): ReadonlyMap<string, BufferDecl> {
+  const all = new Map(buffers);
+  for (const { name, element, extent } of kernel.locals ?? []) {
+    const where = `kernel ${kernel.name}, local ${name}`;
+    if (all.has(name)) fail(where, 'has the name of a buffer or of another local');
+    if (!Number.isSafeInteger(extent) || extent < 1) fail(where, `has ${extent} elements`);
+    all.set(name, localBuffer({ name, element, extent }));
+  }
+  return all;
+}
+
 /** Checks one kernel's statements. */
 class KernelChecker extends Checker {
   private readonly defined = new Set<string>();
   private lanes: KLoop | undefined;
+  private readonly declared: ReadonlyMap<string, BufferDecl>;
 
   constructor(
     private readonly kernel: Kernel,
     scalars: ReadonlyMap<string, ScalarDecl>,
-    private readonly declared: ReadonlyMap<string, BufferDecl>,
+    buffers: ReadonlyMap<string, BufferDecl>,
     loaded: Set<string>,
     private readonly stored: Set<string>,
   ) {
+    const declared = withLocals(kernel, buffers);
     super(`kernel ${kernel.name}`, scalars, declared, loaded);
+    this.declared = declared;
     for (const axis of kernel.grid) {
       // No name is in scope yet and no buffer is known: an extent depends on scalars only.
       new Checker(`kernel ${kernel.name}, grid ${axis.variable}`, scalars, undefined).extent(axis.extent, 'extent');
@@ -255,6 +271,11 @@ class KernelChecker extends Checker {
         this.expect(this.value(stmt.value), type, `value stored to ${buffer.element} buffer ${stmt.buffer}`);
         return;
       }
+      case 'prefetch':
+        if (!this.declared.has(stmt.buffer))
+          this.fail(`prefetch of ${stmt.buffer}, which is not a buffer of the program`);
+        this.expect(this.value(stmt.index), 'index', 'index of the prefetch');
+        return;
       case 'loop':
         this.loop(stmt);
         return;
@@ -276,7 +297,7 @@ class KernelChecker extends Checker {
       this.fail(`${loop.mode} loop inside lanes loop ${outer.variable}; only serial loops may be there`);
     if (loop.mode === 'lanes') {
       if (!loop.precision) this.fail('lanes loop without a precision');
-      if (loop.reverse) this.fail('lanes loop in reverse; its iterations have no order');
+      if (loop.reverse && loop.reduce.length > 0) this.fail('lanes loop in reverse with a reduction');
       this.lanes = loop;
     }
     const from = this.expect(this.value(loop.from), 'index', 'lower bound');
@@ -297,6 +318,7 @@ class KernelChecker extends Checker {
 
   private reduced(reduce: KReduce, uneven: boolean): Binding {
     const type: KernelType = reduce.type;
+    if (reduce.passesNaN && reduce.op === 'sum') this.fail(`sum ${reduce.name} passes over NaN`);
     if (type !== 'f32' && type !== 'f64')
       this.fail(`reduction ${reduce.name} of type ${type}; allowed are f32 and f64`);
     const value = this.expect(this.value(reduce.value), type, `value reduced into ${reduce.name}`);

@@ -53,6 +53,7 @@ export function workOf(loop: KLoop): number {
     for (const statement of statements) {
       if (statement.kind === 'let') visit(statement.value);
       else if (statement.kind === 'store') [statement.index, statement.value].forEach(visit);
+      else if (statement.kind === 'prefetch') visit(statement.index);
       else if (statement.kind !== 'comment') work += 1000; // a loop or a branch of its own: not worth copies
     }
   };

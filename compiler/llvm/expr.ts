@@ -95,6 +95,8 @@ function emitIndexOp(context: KernelContext, scope: Scope, expr: KIndexOp): Valu
   const { writer } = context;
   const kept = affineResult(context, expr, a, b);
   if (kept !== undefined) return kept;
+  if (name === 'mod' && a.shape === 'affine' && a.stride === 1 && b.shape === 'uniform')
+    return affineRemainder(context, scope, a.text, b.text);
   return lift(context, scope, 'index', [a, b], (lanes, [x, y]) => {
     const type = vectorOf('i64', lanes);
     if (name === 'min' || name === 'max') {
@@ -119,6 +121,27 @@ function affineResult(context: KernelContext, expr: KIndexOp, a: Value, b: Value
   const text = context.writer.emit(name, `${indexInstructions[name]} i64 ${a.text}, ${b.text}`);
   if (stride === 0) return uniform('index', text);
   return { shape: 'affine', type: 'index', text, stride } satisfies Affine;
+}
+
+/**
+ * first, first + 1, ... modulo a number: one division for lane 0, after which the others are at most as many multiples too
+ * high as there are lanes less one. Taking off half as many, then a quarter, down to one, leaves the remainder.
+ */
+function affineRemainder(context: KernelContext, scope: Scope, first: string, modulus: string): Value {
+  const { writer } = context;
+  const { lanes } = scope;
+  const type = vectorOf('i64', lanes);
+  const start = writer.emit('mod', `urem i64 ${first}, ${modulus}`);
+  const steps = lanesOf('i64', lanes, String);
+  let rest = writer.emit('lanes', `add ${type} ${writer.splat('i64', lanes, start)}, ${steps}`);
+  for (let times = lanes / 2; times >= 1; times /= 2) {
+    const much = writer.splat('i64', lanes, writer.emit('multiple', `mul nsw i64 ${modulus}, ${times}`));
+    const less = writer.emit('less', `sub ${type} ${rest}, ${much}`);
+    // As unsigned numbers: a negative difference is a large one.
+    const symbol = writer.parts.declare(`llvm.umin.${mangled('i64', lanes)}`, type, [type, type]);
+    rest = writer.emit('mod', `call ${type} ${symbol}(${type} ${rest}, ${type} ${less})`);
+  }
+  return varying('index', rest);
 }
 
 function strideOf(value: Value): number {

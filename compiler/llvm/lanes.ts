@@ -6,7 +6,8 @@
  *   full         one vector an iteration
  *   tail         one masked iteration for what is left
  *
- * Each part continues where the one before stopped, with its partial results. A loop without a `precision` works in f32.
+ * Each part continues where the one before stopped, with its partial results. A loop without a `precision` works in f32. A loop in
+ * reverse has full vectors and a tail only.
  */
 
 import type { KLoop } from '../kernel/kernel.js';
@@ -30,14 +31,16 @@ export function emitLanes(context: KernelContext, scope: Scope, loop: KLoop, pri
   const lanes = context.vectorBits / (loop.precision === 'f64' ? 64 : 32);
   const from = asScalar(emitExpr(context, scope, loop.from), `the start of the loop over '${loop.variable}'`);
   const to = asScalar(emitExpr(context, scope, loop.to), `the end of the loop over '${loop.variable}'`);
-  if (loop.reverse) throw new CompilerBug('llvm', `lanes loop over '${loop.variable}' is reversed`);
+  if (loop.reverse && loop.reduce.length > 0) {
+    throw new CompilerBug('llvm', `lanes loop over '${loop.variable}' is reversed and reduces`);
+  }
 
-  const printer = new LanesPrinter(context, scope, loop, printBlock, lanes, to);
+  const printer = new LanesPrinter(context, scope, loop, printBlock, lanes, from, to);
   let state: State = {
     position: from,
     partial: loop.reduce.map((reduce) => neutralOf(writer, reduce, lanes)),
   };
-  const streaming = streamingStore(loop);
+  const streaming = loop.reverse ? undefined : streamingStore(loop);
   let streamAligned: string | undefined;
   if (streaming !== undefined) {
     const { decl, pointer } = context.buffers.get(streaming.store.buffer)!;
@@ -59,14 +62,28 @@ export function emitLanes(context: KernelContext, scope: Scope, loop: KLoop, pri
     );
     streamAligned = streaming.store.buffer;
   }
-  const copies = loop.reduce.length === 0 ? 1 : copiesFor(workOf(loop));
-  if (copies > 1) state = printer.full(state, copies, 'copies', streamAligned);
-  state = printer.full(state, 1, 'full', streamAligned);
+  const short = streaming === undefined ? wholeVectors(loop, lanes) : undefined;
+  if (short !== undefined) state = printer.straight(state, short);
+  else {
+    const copies = loop.reduce.length === 0 ? 1 : copiesFor(workOf(loop));
+    if (copies > 1) state = printer.full(state, copies, 'copies', streamAligned);
+    state = printer.full(state, 1, 'full', streamAligned);
+  }
   state = printer.masked(state, writer.emit('left', `sub nsw i64 ${to}, ${state.position}`), 'tail');
   loop.reduce.forEach((reduce, i) => {
     const total = combineLanes(writer, reduce, lanes, state.partial[i]!);
     scope.values.set(reduce.name, uniform(reduce.type, writer.rename(total, reduce.name)));
   });
+}
+
+/** Loops of at most so many vectors are written out, without a loop: their elements then stay in registers from one to the next. */
+const SHORT = 8;
+
+/** The number of whole vectors of a loop, if it is known and small. */
+function wholeVectors({ from, to, body }: KLoop, lanes: number): number | undefined {
+  if (from.op !== 'const' || to.op !== 'const' || body.some((statement) => statement.kind === 'loop')) return undefined;
+  const whole = Math.max(0, Math.floor((to.value - from.value) / lanes));
+  return whole <= SHORT ? whole : undefined;
 }
 
 /** So many independent partial results that the latency of combining them does not bind: long bodies hide it themselves. */
@@ -80,14 +97,24 @@ class LanesPrinter {
   readonly #loop: KLoop;
   readonly #printBlock: BlockPrinter;
   readonly #lanes: number;
+  readonly #from: string;
   readonly #to: string;
 
-  constructor(context: KernelContext, scope: Scope, loop: KLoop, printBlock: BlockPrinter, lanes: number, to: string) {
+  constructor(
+    context: KernelContext,
+    scope: Scope,
+    loop: KLoop,
+    printBlock: BlockPrinter,
+    lanes: number,
+    from: string,
+    to: string,
+  ) {
     this.#context = context;
     this.#scope = scope;
     this.#loop = loop;
     this.#printBlock = printBlock;
     this.#lanes = lanes;
+    this.#from = from;
     this.#to = to;
   }
 
@@ -141,6 +168,26 @@ class LanesPrinter {
     return { position: position.value, partial: combined };
   }
 
+  /** `count` whole vectors, one after the other. */
+  straight(state: State, count: number): State {
+    const { writer } = this.#context;
+    const { reduce } = this.#loop;
+    const starts = Array.from({ length: count }, (_, i) =>
+      i === 0 ? state.position : writer.emit(this.#loop.variable, `add nsw i64 ${state.position}, ${i * this.#lanes}`),
+    );
+    const values = starts.map((start) => this.#body(start, undefined, undefined));
+    const partial = reduce.map((one, i) => {
+      const all = values.map((each) => each[i]!);
+      if (all.length === 0) return state.partial[i]!;
+      // What passes over NaN wants a partial result on its left.
+      if (one.passesNaN)
+        return all.reduce((sum, value) => combine(writer, one, this.#lanes, sum, value), state.partial[i]!);
+      return combine(writer, one, this.#lanes, state.partial[i]!, combineAll(writer, one, this.#lanes, all));
+    });
+    const end = writer.emit(`${this.#loop.variable}.end`, `add nsw i64 ${state.position}, ${count * this.#lanes}`);
+    return { position: end, partial };
+  }
+
   /** The next `count` iterations, fewer than a vector has lanes; none if `count` is not positive. */
   masked(state: State, count: string, part: string): State {
     const { writer } = this.#context;
@@ -179,8 +226,19 @@ class LanesPrinter {
     return { position: join(variable, 'i64', state.position, end), partial };
   }
 
-  /** One vector of iterations from number `start` on; returns the values to reduce. */
-  #body(start: string, mask: string | undefined, streamAligned: string | undefined): string[] {
+  /**
+   * One vector of iterations from number `position` on; returns the values to reduce. In reverse, whole vectors are taken from the
+   * end down, and the few iterations left over at last are the first ones.
+   */
+  #body(position: string, mask: string | undefined, streamAligned: string | undefined): string[] {
+    const { writer } = this.#context;
+    let start = position;
+    if (this.#loop.reverse && mask !== undefined) start = this.#from;
+    else if (this.#loop.reverse) {
+      const done = writer.emit('done', `sub nsw i64 ${position}, ${this.#from}`);
+      const left = writer.emit('left', `sub nsw i64 ${this.#to}, ${done}`);
+      start = writer.emit(this.#loop.variable, `sub nsw i64 ${left}, ${this.#lanes}`);
+    }
     const values = new Map(this.#scope.values);
     values.set(this.#loop.variable, { shape: 'affine', type: 'index', text: start, stride: 1 });
     const outer: Scope = { lanes: this.#lanes, mask, values, streamAligned };

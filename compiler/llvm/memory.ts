@@ -6,7 +6,7 @@
 
 import { typeOfElement } from '../kernel/build.js';
 import { isHalf } from '../kernel/half.js';
-import type { ElementType, KLoad, KStore } from '../kernel/kernel.js';
+import type { ElementType, KLoad, KPrefetch, KStore } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { halfLiteral, narrow, widen } from './half.js';
 import { elementBytes, literal, mangled, memoryType, registerType, vectorOf } from './types.js';
@@ -140,6 +140,16 @@ export function emitStore(context: KernelContext, scope: Scope, store: KStore, i
     const lit = scope.mask ?? writer.splat('i1', lanes, 'true');
     writer.run(`call void ${symbol}(${vector} ${value}, ${pointers} ${addresses}, i32 ${bytes}, ${bools} ${lit})`);
   }
+}
+
+/** The line of the first lane's element, into the nearest cache. */
+export function emitPrefetch(context: KernelContext, prefetch: KPrefetch, index: Value): void {
+  const { writer } = context;
+  const { decl, pointer } = bufferOf(context, prefetch.buffer);
+  if (index.shape === 'varying') throw new CompilerBug('llvm', `prefetch of scattered elements of '${decl.name}'`);
+  const address = element(context, pointer, memoryType[decl.element], index.text);
+  const symbol = writer.parts.declare('llvm.prefetch.p0', 'void', ['ptr', 'i32', 'i32', 'i32']);
+  writer.run(`call void ${symbol}(ptr ${address}, i32 ${prefetch.forWriting ? 1 : 0}, i32 3, i32 1)`);
 }
 
 /** Address of one element. Not `inbounds`: the index may be outside where a mask is false. */

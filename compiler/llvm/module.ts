@@ -3,11 +3,11 @@
  */
 
 import { operandsOf } from '../kernel/analysis.js';
-import type { KExpr, Kernel, KernelProgram, KStmt } from '../kernel/kernel.js';
+import type { BufferDecl, KExpr, Kernel, KernelProgram, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { emitExpr } from './expr.js';
 import { emitBlock } from './statements.js';
-import { commentText, identifier, type LlvmTarget } from './types.js';
+import { commentText, identifier, type LlvmTarget, memoryType } from './types.js';
 import { asScalar, type KernelContext, type Scope, type Uniform, uniform } from './values.js';
 import { FunctionWriter, ModuleParts } from './writer.js';
 
@@ -69,7 +69,7 @@ function printKernel(
   const slot = (number: number) =>
     number === 0 ? '%args' : writer.emit('slot', `getelementptr i64, ptr %args, i64 ${number}`);
 
-  const buffers: KernelContext['buffers'] = new Map(
+  const buffers = new Map<string, { decl: Pick<BufferDecl, 'name' | 'element'>; pointer: string }>(
     program.buffers.flatMap((decl, number) => {
       if (!used.buffers.has(decl.name)) return [];
       return [
@@ -77,6 +77,10 @@ function printKernel(
       ];
     }),
   );
+  for (const decl of kernel.locals ?? []) {
+    const memory = `alloca [${decl.extent} x ${memoryType[decl.element]}], align 64`;
+    buffers.set(decl.name, { decl, pointer: writer.emit(decl.name, memory) });
+  }
   const scalars = new Map<string, Uniform>(
     program.scalars.flatMap((decl, number) => {
       if (!used.scalars.has(decl.name)) return [];
@@ -158,6 +162,10 @@ function namesUsed(kernel: Kernel): { buffers: Set<string>; scalars: Set<string>
           inExpr(statement.to);
           inBody(statement.body);
           for (const reduce of statement.reduce) inExpr(reduce.value);
+          break;
+        case 'prefetch':
+          buffers.add(statement.buffer);
+          inExpr(statement.index);
           break;
         case 'if':
           inExpr(statement.condition);

@@ -3,12 +3,13 @@
  * The order is fixed by the code alone, so two runs give the same bits.
  */
 import type { KReduce } from '../kernel/kernel.js';
+import { Arithmetic } from './arithmetic.js';
 import { defineInline, emitPrimitive } from './math.js';
 import { literal, mangled, registerType, vectorOf } from './types.js';
 import { lanesOf } from './values.js';
 import type { FunctionWriter } from './writer.js';
 
-type Reduction = Pick<KReduce, 'op' | 'type'>;
+type Reduction = Pick<KReduce, 'op' | 'type' | 'passesNaN'>;
 
 const neutral = { sum: 0, max: Number.NEGATIVE_INFINITY, min: Number.POSITIVE_INFINITY } as const;
 const combining = { sum: 'add', max: 'max', min: 'min' } as const;
@@ -18,8 +19,13 @@ export function neutralOf(writer: FunctionWriter, reduction: Reduction, lanes: n
   return writer.splat(registerType[reduction.type], lanes, literal(reduction.type, neutral[reduction.op]));
 }
 
-/** Two partial results become one. NaN in either gives NaN. */
+/** Two partial results become one. NaN in either gives NaN, unless the reduction passes over it: then `b` may be NaN, `a` is none. */
 export function combine(writer: FunctionWriter, reduction: Reduction, lanes: number, a: string, b: string): string {
+  if (reduction.passesNaN) {
+    // One instruction on x86, and on others no more than what has to look for NaN.
+    const m = new Arithmetic(writer, reduction.type === 'f32' ? 'f32' : 'f64', lanes);
+    return m.select(m.compare(reduction.op === 'max' ? 'ogt' : 'olt', b, a), b, a, reduction.op);
+  }
   return emitPrimitive(writer, combining[reduction.op], reduction.type, lanes, [a, b]);
 }
 
@@ -40,7 +46,7 @@ export function combineAll(
 export function combineLanes(writer: FunctionWriter, reduction: Reduction, lanes: number, value: string): string {
   const scalar = registerType[reduction.type];
   const vector = vectorOf(scalar, lanes);
-  const symbol = `across.${reduction.op}.${mangled(scalar, lanes)}`;
+  const symbol = `across.${reduction.op}${reduction.passesNaN ? '.bare' : ''}.${mangled(scalar, lanes)}`;
   const called = writer.parts.define(symbol, () =>
     defineInline(writer.parts, symbol, scalar, ['x'], vector, (inner) => {
       let rest = '%x';

@@ -7,7 +7,7 @@ import type { KIf, KLoop, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { emitExpr } from './expr.js';
 import { emitLanes } from './lanes.js';
-import { emitStore } from './memory.js';
+import { emitPrefetch, emitStore } from './memory.js';
 import { combine, neutralOf } from './reduce.js';
 import { registerType, vectorOf } from './types.js';
 import { andMask, asScalar, asVector, type KernelContext, type Scope, uniform, varying } from './values.js';
@@ -36,6 +36,9 @@ function emitStatement(context: KernelContext, scope: Scope, statement: KStmt): 
       emitStore(context, scope, statement, index, emitExpr(context, scope, statement.value));
       return;
     }
+    case 'prefetch':
+      emitPrefetch(context, statement, emitExpr(context, scope, statement.index));
+      return;
     case 'if':
       emitIf(context, scope, statement);
       return;

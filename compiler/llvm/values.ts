@@ -48,7 +48,10 @@ export interface KernelContext {
   readonly writer: FunctionWriter;
   readonly vectorBits: number;
   readonly halves: HalfInstructions;
-  readonly buffers: ReadonlyMap<string, { readonly decl: BufferDecl; readonly pointer: string }>;
+  readonly buffers: ReadonlyMap<
+    string,
+    { readonly decl: Pick<BufferDecl, 'name' | 'element'>; readonly pointer: string }
+  >;
   readonly scalars: ReadonlyMap<string, Uniform>;
   /** Set when a non-temporal store was printed: the kernel then ends with a fence. */
   streams: boolean;

@@ -9,6 +9,7 @@ import * as k from '../kernel/build.js';
 import type { HalfStorage, HalfType } from '../kernel/half.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { blockedReading, blockedWriting } from './blocks.js';
 import { type Equation, type Equations, findEquations } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
@@ -26,6 +27,11 @@ export interface ScheduleOptions {
   readonly lattice: 'f32' | 'f64';
   /** Real inputs, and gradients by the name of their input, that memory holds in 16 bits; the others are f32. */
   readonly storage?: HalfStorage;
+  /**
+   * Whether rows are worked on in blocks, through local memory: for a processor with vectors and caches. Default: no, as a GPU
+   * wants it.
+   */
+  readonly blocks?: boolean;
   /** Whether gradients are wanted; without them only what the loss needs is computed. */
   readonly gradients: boolean;
   /** Whether results over the nodes are wanted as well, from a graph that has them. Default: no. */
@@ -66,15 +72,21 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     lattice: options.lattice,
     names: equations.names,
     storage: options.storage?.inputs ?? {},
+    builder,
+    blocks: options.blocks ?? false,
   };
 
   const kernels: Kernel[][] = phases.map((steps) =>
     steps.map((step) =>
-      step.kind === 'rows' ? rowsKernel(step.group, context) : waveKernel(step.group, context, ranges),
+      step.kind === 'rows'
+        ? rowsKernel(step.group, context, blockedReading(step.group, context))
+        : waveKernel(step.group, context, ranges),
     ),
   );
   kernels.push([
-    ...outputs.map(({ equation, scaled }) => outputKernel(equation, loss, context, { scaled })),
+    ...outputs.map(({ equation, scaled }) =>
+      outputKernel(equation, loss, context, { scaled, blocked: blockedWriting(equation, context) }),
+    ),
     lossKernel(loss, context),
   ]);
 

@@ -19,7 +19,7 @@ import { Lowering, lanePrecision, type ProgramContext, paddedSize } from './lowe
 import type { Ranges } from './ranges.js';
 import { type Block, KernelWriter, Value } from './writer.js';
 
-interface Scene {
+export interface Scene {
   readonly writer: KernelWriter;
   readonly lower: Lowering;
 }
@@ -65,7 +65,11 @@ export interface RowGroup {
   readonly lanesLast: boolean;
 }
 
-export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
+/** Writes all that a group of plain equations needs of one cell of the axes before the last. */
+export type WriteRows = (scene: Scene, block: Block) => void;
+
+/** `blocked` writes the last axis, if the rows are to be worked on in blocks. */
+export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: WriteRows): Kernel {
   const scene = begin(context);
   const { writer, lower } = scene;
   const { equations, box } = group;
@@ -105,6 +109,10 @@ export function rowsKernel(group: RowGroup, context: ProgramContext): Kernel {
   const inner = (block: Block, axis: number, cells: readonly Equation[]): void => {
     if (axis === rank) {
       writeCell(block, cells);
+      return;
+    }
+    if (blocked && axis === rank - 1) {
+      blocked(scene, block);
       return;
     }
     const lanes = group.lanesLast && axis === rank - 1;
@@ -236,10 +244,12 @@ export function waveKernel({ equations, box, wave }: WaveGroup, context: Program
           }
           const slope = skew.h[skew.lane];
           const range = laneRange(scene, here, slope, domain[line]!, domain[skew.lane]!);
+          // Steps that go backwards through the rows go backwards along them too: memory is then read in one direction, which
+          // caches foresee. Reading each row forwards, the beginning of every row was waited for.
           writer.loop(
             within,
             'lanes',
-            { name: names[skew.lane]!, from: range.from, to: range.to, precision: context.lattice },
+            { name: names[skew.lane]!, from: range.from, to: range.to, reverse, precision: context.lattice },
             (inner, at, laneName) => {
               const along = writer.atom(laneName, at, range.lower, range.upper);
               const solved = here.plus(along, -slope);
@@ -313,6 +323,16 @@ function laneRange({ writer }: Scene, step: Affine, slope: number, lineExtent: A
   return { from, to: end, ...always };
 }
 
+/** Where an output's elements go. */
+export interface Target {
+  /** Flat index of a cell. */
+  readonly address: (at: readonly Value[]) => Value;
+  /** Stores the equation's value at a flat index, as the output has it: scaled, if it is a gradient. */
+  readonly store: (block: Block, index: Value, value: Value) => void;
+}
+/** Writes an output's last two axes, inside of its domain. `at`: where it is in the axes before. */
+export type OutputRows = (scene: Scene, block: Block, at: readonly Value[], target: Target) => void;
+
 /**
  * A gradient, or a posterior, over the whole padded tensor: the equation inside of each utterance's domain, a gradient
  * multiplied by the utterance's gradScale (`scaled`); zeros over the padding, and everywhere if the utterance's loss is +Infinity.
@@ -321,7 +341,7 @@ export function outputKernel(
   equation: Equation,
   loss: Expr,
   context: ProgramContext,
-  options: { readonly scaled: boolean },
+  options: { readonly scaled: boolean; readonly blocked?: OutputRows | undefined },
 ): Kernel {
   const scene = begin(context);
   const { writer, lower } = scene;
@@ -372,8 +392,25 @@ export function outputKernel(
     : undefined;
   if (scale) writer.bind(scale);
 
+  const store = (block: Block, index: Value, value: Value): void => {
+    const type = block.lanes!;
+    const scaled = scale
+      ? writer.combine(
+          (x, factor) => k.cast('f32', k.prim('mul', k.cast(type, x), factor)),
+          [value, narrow(scene, scale, type)],
+          'scaled',
+        )
+      : writer.combine((x) => k.cast('f32', x), [value], equation.name);
+    writer.store(block, equation.name, index, scaled, true);
+  };
+
   const cells = (block: Block, at: readonly Value[]): void => {
     const axis = at.length;
+    if (options.blocked && axis === rank - 2) {
+      options.blocked(scene, block, at, { address, store });
+      if (ragged[axis]) zeros(block, at, writer.index(extents[axis]!));
+      return;
+    }
     const last = axis === rank - 1;
     const precision = last ? lanePrecision([equation.body], equation.axes[axis]!, context) : undefined;
     const to = writer.index(extents[axis]!);
@@ -387,16 +424,8 @@ export function outputKernel(
           cells(body, [...at, variable]);
           return undefined;
         }
-        const type = body.lanes!;
         const value = lower.real(equation.body, body);
-        const scaled = scale
-          ? writer.combine(
-              (x, factor) => k.cast('f32', k.prim('mul', k.cast(type, x), factor)),
-              [value, narrow(scene, scale, type)],
-              'scaled',
-            )
-          : writer.combine((x) => k.cast('f32', x), [value], equation.name);
-        writer.store(body, equation.name, address([...at, variable]), scaled, true);
+        store(body, address([...at, variable]), value);
         return undefined;
       },
     );

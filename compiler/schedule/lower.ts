@@ -8,7 +8,7 @@
  * (x + high) + low: x + high is nearly exact where it matters (Sterbenz), so no precision is lost to large logits.
  */
 
-import { operands } from '../graph/build.js';
+import { type GraphBuilder, operands } from '../graph/build.js';
 import { freeIndices, readsIn } from '../graph/free.js';
 import type { Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import * as k from '../kernel/build.js';
@@ -31,9 +31,23 @@ export interface ProgramContext {
   readonly names: ReadonlyMap<number, string>;
   /** Inputs that memory holds in 16 bits. */
   readonly storage: Readonly<Record<string, HalfType>>;
+  /** Makes expressions of the graph's kind. */
+  readonly builder: GraphBuilder;
+  /** Whether rows are worked on in blocks: see blocks.ts. */
+  readonly blocks: boolean;
 }
 
 type RealType = 'f32' | 'f64';
+
+/** Rows of at least so many elements are fetched ahead, by about this many. */
+const PREFETCH_ROW = 512;
+const PREFETCH = 2048;
+
+/** high + low. */
+export interface Split {
+  readonly high: Value;
+  readonly low: Value;
+}
 
 const comparisons = { eq: 'ne', ne: 'eq', lt: 'ge', ge: 'lt', gt: 'le', le: 'gt' } as const;
 
@@ -42,6 +56,7 @@ export class Lowering {
   private readonly useCounts = new Map<Expr, number>();
   /** Values of equations computed in the current cell, readable at that cell without a load. */
   private readonly cell = new Map<string, { value: Value; at: readonly Affine[] }>();
+  private readonly splits = new Map<Block, Map<number, Split>>();
   /** Recurrences this kernel writes: their loads must not be hoisted out of the step. */
   private pinned: { readonly names: ReadonlySet<string>; readonly block: Block } | undefined;
 
@@ -60,6 +75,10 @@ export class Lowering {
   }
   computed(equation: Equation, value: Value): void {
     this.cell.set(equation.name, { value, at: equation.axes.map((axis) => this.indexOf(axis).form) });
+  }
+  /** Makes an expression's value known in a block and in what is inside of it. */
+  given(expr: Expr, value: Value, block: Block): void {
+    block.memo.set(expr.id, value);
   }
   /** Undoes `computed`. */
   forget(equations: readonly Equation[]): void {
@@ -326,8 +345,11 @@ export class Lowering {
   private mixedSum(expr: Expr & { op: 'prim' }, block: Block): Value | undefined {
     if (block.lanes !== 'f32' || this.context.lattice !== 'f64') return undefined;
     const terms: { value: Value; negative: boolean }[] = [];
+    let known: Split | undefined;
     const gather = (part: Expr, negative: boolean): void => {
-      if (part.op === 'prim' && part.name === 'add') for (const arg of part.args) gather(arg, negative);
+      const split = this.splitOf(part, block);
+      if (split) known = split;
+      else if (part.op === 'prim' && part.name === 'add') for (const arg of part.args) gather(arg, negative);
       else if (part.op === 'prim' && part.name === 'sub') {
         gather(part.args[0]!, negative);
         gather(part.args[1]!, !negative);
@@ -337,7 +359,7 @@ export class Lowering {
     gather(expr, false);
     const varying = terms.filter(({ value }) => value.block.lanes !== undefined);
     const uniform = terms.filter(({ value }) => value.block.lanes === undefined);
-    if (varying.length === 0 || uniform.length === 0) return undefined;
+    if (varying.length === 0 || (uniform.length === 0 && !known)) return undefined;
     const { writer } = this;
     const total = (parts: typeof terms, type: RealType): Value => {
       const first = parts.find(({ negative }) => !negative);
@@ -350,7 +372,13 @@ export class Lowering {
       }
       return sum!;
     };
-    const exact = total(uniform, 'f64');
+    const { high, low } = known ?? this.split(total(uniform, 'f64'));
+    return writer.combine((x, h, l) => k.prim('add', k.prim('add', x, h), l), [total(varying, 'f32'), high, low], 'x');
+  }
+
+  /** A float64 as the sum of two float32. */
+  split(exact: Value): Split {
+    const { writer } = this;
     const high = writer.combine((x) => k.cast('f32', x), [exact], `${exact.name}_high`);
     writer.bind(exact);
     writer.bind(high);
@@ -365,7 +393,20 @@ export class Lowering {
       `${exact.name}_low`,
     );
     writer.bind(low);
-    return writer.combine((x, h, l) => k.prim('add', k.prim('add', x, h), l), [total(varying, 'f32'), high, low], 'x');
+    return { high, low };
+  }
+
+  /** Makes an expression's two parts known in a block, and in what is inside of it, for sums with lanes. */
+  givenSplit(expr: Expr, split: Split, block: Block): void {
+    const splits = this.splits.get(block) ?? new Map<number, Split>();
+    this.splits.set(block, splits.set(expr.id, split));
+  }
+  private splitOf(expr: Expr, block: Block): Split | undefined {
+    for (let at: Block | undefined = block; at; at = at.parent) {
+      const split = this.splits.get(at)?.get(expr.id);
+      if (split) return split;
+    }
+    return undefined;
   }
 
   // ---- reads ----
@@ -473,56 +514,113 @@ export class Lowering {
   // ---- reductions ----
 
   private reduce(expr: ReduceExpr): Value {
-    const home = this.homeOf(expr);
-    const extent = this.writer.index(this.size(expr.extent));
-    const inLanes = home.lanes !== undefined;
-    const precision = inLanes ? home.lanes! : lanePrecision([expr.body], expr.index, this.context);
-    const over = (make: (x: Value, body: Block) => { op: KReduce['op']; value: Value }, name: string): Value => {
-      const result = this.writer.fresh(name);
-      this.writer.loop(
-        home,
-        inLanes ? 'serial' : 'lanes',
-        { name: expr.index.name, from: this.writer.constant(k.index(0)), to: extent, ...(!inLanes && { precision }) },
-        (body, variable) => {
-          const atom = this.writer.atom(
-            `${expr.index.name}#${result}`,
-            variable,
-            [Affine.zero],
-            [this.size(expr.extent).offset(-1)],
-          );
-          this.bindIndex(expr.index, atom, body);
-          const { op, value } = make(this.convert(this.real(expr.body, body), precision), body);
-          return [{ name: result, op, type: precision, value: this.writer.use(value, body) }];
-        },
-      );
-      return new Value(k.variable(result, precision), home, result);
-    };
-    if (expr.reduction !== 'logSumExp') {
-      const op = expr.reduction;
-      return this.widen(over((value) => ({ op, value }), op));
-    }
-    const top = over((value) => ({ op: 'max', value }), 'top');
-    // A row of -Infinity (log of nothing) or with an infinite maximum must not turn into NaN by inf - inf.
+    if (expr.reduction !== 'logSumExp') return this.widen(this.fold(expr));
+    const shift = this.shiftOf(this.top(expr));
+    this.writer.bind(shift);
+    return this.logOfTotal(shift, this.total(expr, shift));
+  }
+
+  /** A reduction of one loop: its result as the loop has it. */
+  fold(expr: ReduceExpr): Value {
+    const op = expr.reduction as KReduce['op'];
+    return this.over(expr, op, (value) => ({ op, value }));
+  }
+
+  // logSumExp takes two loops, the largest element and the sum of exponentials below it. They may be done for one row after
+  // the other, or each of them for several rows.
+
+  /** The first loop. A NaN that it passes over comes back in the second. */
+  top(expr: ReduceExpr): Value {
+    return this.over(expr, 'top', (value) => ({ op: 'max', value, passesNaN: true }));
+  }
+
+  /** What the second loop subtracts: a row of -Infinity, or one with Infinity, must not turn into NaN by inf - inf. */
+  shiftOf(top: Value): Value {
+    const type = top.type as RealType;
     const infinite = (x: KExpr) =>
       k.or(
-        k.compare('eq', x, k.real(precision, Number.NEGATIVE_INFINITY)),
-        k.compare('eq', x, k.real(precision, Number.POSITIVE_INFINITY)),
+        k.compare('eq', x, k.real(type, Number.NEGATIVE_INFINITY)),
+        k.compare('eq', x, k.real(type, Number.POSITIVE_INFINITY)),
       );
-    const shift = this.writer.combine((x) => k.select(infinite(x), k.real(precision, 0), x), [top], 'shift');
-    this.writer.bind(shift);
-    const total = over(
-      (value) => ({
+    return this.writer.combine((x) => k.select(infinite(x), k.real(type, 0), x), [top], 'shift');
+  }
+
+  /** The second loop. */
+  total(expr: ReduceExpr, shift: Value): Value {
+    const ahead = this.rowsAhead(expr);
+    return this.over(expr, 'total', (value, body) => {
+      if (ahead && body.lanes) this.prefetchRow(expr, ahead, body);
+      return {
         op: 'sum',
         value: this.writer.combine((x, m) => k.prim('exp', k.prim('sub', x, m)), [value, shift], 'x'),
-      }),
-      'total',
-    );
+      };
+    });
+  }
+
+  logOfTotal(shift: Value, total: Value): Value {
     const log = this.writer.combine((x) => k.prim('log', x), [this.widen(total)], 'log_total');
     return this.writer.combine((m, l) => k.prim('add', m, l), [this.widen(shift), log], 'logSumExp');
   }
 
+  /** A loop that reduces what `make` makes of the reduction's body. */
+  private over(
+    expr: ReduceExpr,
+    name: string,
+    make: (x: Value, body: Block) => { op: KReduce['op']; value: Value; passesNaN?: true },
+  ): Value {
+    const home = this.homeOf(expr);
+    const extent = this.writer.index(this.size(expr.extent));
+    const inLanes = home.lanes !== undefined;
+    const precision = inLanes ? home.lanes! : lanePrecision([expr.body], expr.index, this.context);
+    const result = this.writer.fresh(name);
+    this.writer.loop(
+      home,
+      inLanes ? 'serial' : 'lanes',
+      { name: expr.index.name, from: this.writer.constant(k.index(0)), to: extent, ...(!inLanes && { precision }) },
+      (body, variable) => {
+        const atom = this.writer.atom(
+          `${expr.index.name}#${result}`,
+          variable,
+          [Affine.zero],
+          [this.size(expr.extent).offset(-1)],
+        );
+        this.bindIndex(expr.index, atom, body);
+        const { value, ...made } = make(this.convert(this.real(expr.body, body), precision), body);
+        return [{ name: result, type: precision, ...made, value: this.writer.use(value, body) }];
+      },
+    );
+    return new Value(k.variable(result, precision), home, result);
+  }
+
+  /**
+   * How far ahead, in elements, the rows are that the second sweep over a row should fetch: while it computes, memory would
+   * rest. At least PREFETCH elements, in whole rows. Undefined for short rows, which the machine fetches ahead by itself.
+   */
+  private rowsAhead({ extent }: ReduceExpr): number | undefined {
+    if (!this.context.blocks || Object.keys(extent.terms).length > 0 || extent.constant < PREFETCH_ROW)
+      return undefined;
+    return Math.ceil(PREFETCH / extent.constant) * extent.constant;
+  }
+
+  private prefetchRow(expr: ReduceExpr, ahead: number, body: Block): void {
+    for (const read of readsIn(expr.body)) {
+      if (this.input(read.source)?.element !== 'f32') continue;
+      const last = read.indices.at(-1);
+      if (last?.op !== 'index' || last.unique !== expr.index.unique) continue;
+      const at = this.address(
+        read.source,
+        read.indices.map((index) => this.form(index, body)),
+      );
+      this.writer.prefetch(
+        body,
+        read.source,
+        this.writer.combine((x) => k.add(x, k.index(ahead)), [at], 'ahead'),
+      );
+    }
+  }
+
   /** The result of a reduction over lanes is uniform: it goes on in the lattice's type. */
-  private widen(value: Value): Value {
+  widen(value: Value): Value {
     return this.convert(value, this.typeIn(value.block));
   }
 

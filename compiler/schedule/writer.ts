@@ -5,7 +5,7 @@
  */
 
 import * as k from '../kernel/build.js';
-import type { KExpr, Kernel, KernelType, KReduce, KStmt } from '../kernel/kernel.js';
+import type { ElementType, KExpr, Kernel, KernelType, KReduce, KStmt, LocalDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { Affine, type Facts, provablyNonNegative } from './affine.js';
 
@@ -75,6 +75,7 @@ const isTrivial = (expr: KExpr): boolean => expr.op === 'const' || expr.op === '
 
 export class KernelWriter {
   readonly root = new Block(undefined);
+  private readonly locals: LocalDecl[] = [];
   private readonly names = new Map<string, number>();
   private readonly issued = new Set<string>();
   private readonly atoms = new Map<string, Value>();
@@ -217,6 +218,18 @@ export class KernelWriter {
     });
   }
 
+  prefetch(block: Block, buffer: string, at: Value, forWriting = false): void {
+    block.statements.push({ kind: 'prefetch', buffer, index: this.use(at, block), ...(forWriting && { forWriting }) });
+  }
+
+  /** Memory of each grid cell's own, by a name that nothing else in the program has. */
+  local(base: string, element: ElementType, extent: number, taken: ReadonlySet<string>): string {
+    let name = this.fresh(base);
+    while (taken.has(name)) name = this.fresh(base);
+    this.locals.push({ name, element, extent });
+    return name;
+  }
+
   /** Adds a loop at the end of `block`; `write` fills its body, after which it is closed. */
   loop(
     block: Block,
@@ -261,6 +274,6 @@ export class KernelWriter {
   }
 
   kernel(name: string, doc: readonly string[], grid: Kernel['grid']): Kernel {
-    return { name, doc, grid, body: this.root.statements };
+    return { name, doc, grid, ...(this.locals.length > 0 && { locals: this.locals }), body: this.root.statements };
   }
 }

@@ -48,6 +48,7 @@ export function accessesOf(statement: KStmt, stored: ReadonlySet<string>): Acces
         for (const reduce of each.reduce) expr(reduce.value);
         break;
       case 'comment':
+      case 'prefetch':
         break;
     }
   };

@@ -78,6 +78,7 @@ function printKernel(
   launch: Launch,
   { workgroupSize, subgroups, vectors: wanted = true }: WgslTarget,
 ): WgslKernel {
+  if (kernel.locals) throw new CompilerBug('wgsl', `kernel ${kernel.name} has memory of its cells' own`);
   const names = new Names(libraryNames);
   const stored = storedBuffers(kernel.body);
   const used = buffersUsed(kernel);

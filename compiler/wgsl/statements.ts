@@ -47,6 +47,8 @@ export class StatementPrinter {
       case 'comment':
         scope.writer.comment(statement.text);
         return;
+      case 'prefetch':
+        return; // there is no such hint
       case 'let':
         this.let(scope, statement.name, statement.value);
         return;
@@ -149,7 +151,6 @@ export class StatementPrinter {
   private lanes(scope: Scope, loop: KLoop): void {
     const { context } = this;
     if (scope.inLanes) throw new CompilerBug('wgsl', `lanes loop over '${loop.variable}' inside of lanes`);
-    if (loop.reverse) throw new CompilerBug('wgsl', `lanes loop over '${loop.variable}' is reversed`);
     const from = printExpr(context, scope, loop.from);
     const to = this.bound(scope, loop.variable, printExpr(context, scope, loop.to));
     const four = context.vectors.loops.has(loop);

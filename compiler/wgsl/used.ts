@@ -29,6 +29,7 @@ export function buffersUsed(kernel: Kernel): Set<string> {
         [...statement.then, ...statement.otherwise].forEach(visit);
         break;
       case 'comment':
+      case 'prefetch':
         break;
     }
   };

@@ -59,6 +59,7 @@ function statementsOf(kernel: Kernel): Statements {
   const visit = (statement: KStmt): void => {
     switch (statement.kind) {
       case 'comment':
+      case 'prefetch':
         break;
       case 'let':
         lets.set(statement.name, statement.value);
@@ -109,6 +110,7 @@ function accessesByFour(loop: KLoop, lets: ReadonlyMap<string, KExpr>): (KLoad |
   for (const statement of loop.body) {
     switch (statement.kind) {
       case 'comment':
+      case 'prefetch':
         break;
       case 'let':
         if (!suits(statement.value)) return undefined;

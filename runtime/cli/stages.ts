@@ -79,20 +79,28 @@ export class StageTexts {
         const lengths = this.source.graph.lengths.map(({ argument }) => argument);
         // What every WebGPU adapter can run.
         const target = { subgroups: false, workgroupSize: 256, maxWorkgroupStorage: 16384 };
-        return printLaunches(printSized(packBuffers(await this.kernels(), lengths), target));
+        return printLaunches(printSized(packBuffers(await this.kernelsForGpu(), lengths), target));
       }
     }
   }
 
   private async kernels(): Promise<KernelProgram> {
     const { compileToKernels } = await import('../../compiler/index.js');
-    this.program ??= compileToKernels(this.source, {
-      sizes: compiledSizes(this.source.graph, this.choices.sizes),
-      lattice: 'f64',
-      gradients: this.choices.gradients,
-      ...(this.choices.storage && { storage: this.choices.storage }),
-    });
+    this.program ??= compileToKernels(this.source, { ...this.scheduling, blocks: true });
     return this.program;
+  }
+
+  /** What a GPU runs is scheduled without blocks of rows, and not reported: the stage is the one above. */
+  private async kernelsForGpu(): Promise<KernelProgram> {
+    const { schedule } = await import('../../compiler/schedule/index.js');
+    await this.kernels(); // says what is wrong with a spec in its own lines
+    return schedule(this.source.graph, this.scheduling);
+  }
+
+  private get scheduling() {
+    const { sizes, gradients, storage } = this.choices;
+    const compiled = compiledSizes(this.source.graph, sizes);
+    return { sizes: compiled, lattice: 'f64', gradients, ...(storage && { storage }) } as const;
   }
 
   private async spell() {

@@ -107,6 +107,7 @@ class CpuSpec implements DeviceSpec {
       storage,
       statics: this.wanted.statics,
       lattice: 'f64',
+      blocks: true,
       vectorBits,
       halves,
     };

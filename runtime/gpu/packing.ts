@@ -137,6 +137,8 @@ function withPlaces(kernel: Kernel, places: ReadonlyMap<string, Place>): Kernel 
         return { ...s, value: expr(s.value) };
       case 'store':
         return { ...s, ...moved(s.buffer, expr(s.index)), value: expr(s.value) };
+      case 'prefetch':
+        return { ...s, ...moved(s.buffer, expr(s.index)) };
       case 'loop':
         return {
           ...s,

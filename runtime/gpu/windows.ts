@@ -48,6 +48,8 @@ export function withWindows(program: KernelProgram): KernelProgram {
         return { ...s, value: expr(s.value) };
       case 'store':
         return { ...s, index: shift(s.buffer, expr(s.index)), value: expr(s.value) };
+      case 'prefetch':
+        return { ...s, index: shift(s.buffer, expr(s.index)) };
       case 'loop':
         return {
           ...s,

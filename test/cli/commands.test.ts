@@ -242,6 +242,34 @@ describe('trellis loss', () => {
     expect(refused.stderr).toMatch(/0/);
   });
 
+  test('statics by --static, in a row or alone', async () => {
+    const acts = writeNumpy(join(folder, 'statics.npy'), {
+      descr: '<f4',
+      shape: [1, 1, 1, 6],
+      data: new Float32Array(6),
+    });
+    const labels = writeNumpy(join(folder, 'statics-labels.npy'), {
+      descr: '<i4',
+      shape: [1, 0],
+      data: new Int32Array(0),
+    });
+    const words = ['loss', 'tdt', '--acts', acts, '--labels', labels, '--device', 'reference', '--json'];
+    const lossWith = async (text: string) => callTrellis(...words, '--static', `durations=${text}`);
+    // One frame: a blank of the tokens that are left, which lasts one frame of so many durations.
+    expect(JSON.parse((await lossWith('0,1,2')).stdout).loss).toBeCloseTo(Math.log(3) + Math.log(3), 6);
+    expect(JSON.parse((await lossWith('1,')).stdout).loss).toBeCloseTo(Math.log(5), 6);
+    for (const [text, message] of [
+      ['1', 'statics.durations is 1; allowed: an array of finite numbers'],
+      ['0,x', '--static durations: "x" is not a number'],
+    ] as const) {
+      const { code, stderr } = await lossWith(text);
+      expect(stderr).toContain(message);
+      expect(code).toBe(2);
+    }
+    const unknown = await callTrellis(...words, '--static', 'lasts=1,2');
+    expect(unknown.stderr).toContain('statics.lasts is no static of the spec; allowed: durations');
+  });
+
   test("a user's own spec, elsewhere, with inputs of its own", async () => {
     const elsewhere = join(folder, 'elsewhere');
     mkdirSync(elsewhere);

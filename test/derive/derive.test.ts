@@ -93,6 +93,41 @@ const emit = (g: HandMade, t: Expr, u: Expr) => ({
   final: false,
 });
 
+describe('integers divided, in the indices of weights', () => {
+  const half = (g: HandMade, i: Expr): Expr => g.b.prim('floorDiv', i, g.b.int(2));
+  const symbol = (g: HandMade, at: Expr): Expr => g.b.read('labels', 'int', [at]);
+  test.each<[string, ArcMaker]>([
+    ['alone', (g, t, u) => [move(g, t, u), { ...emit(g, t, u), weight: g.acts(half(g, t), u, g.b.int(1)) }]],
+    [
+      'beside the variable itself, which it must not be solved for',
+      (g, t, u) => [move(g, t, u), { ...emit(g, t, u), weight: g.acts(g.b.prim('sub', t, half(g, t)), u, g.b.int(1)) }],
+    ],
+    [
+      'in a gather, whose cases are summed first',
+      (g, t, u) => [move(g, t, u), { ...emit(g, t, u), weight: g.acts(t, g.b.int(0), symbol(g, half(g, u))) }],
+    ],
+    [
+      'in a gather together with the variable',
+      (g, t, u) => [
+        move(g, t, u),
+        { ...emit(g, t, u), weight: g.acts(t, g.b.int(0), symbol(g, g.b.prim('sub', u, half(g, u)))) },
+      ],
+    ],
+    [
+      'by two divisors',
+      (g, t, u) => [
+        move(g, t, u),
+        {
+          ...emit(g, t, u),
+          weight: g.acts(t, g.b.prim('floorDiv', u, g.b.int(3)), symbol(g, half(g, g.b.prim('add', u, g.b.int(1))))),
+        },
+      ],
+    ],
+  ])('%s', (_, make) => {
+    expect(gradientError(latticeGraph(make), 5)).toBeLessThan(close);
+  });
+});
+
 describe('RNN-T by its arcs', () => {
   test('meets the golden cases', () => {
     const graph = deriveGraph(rnntLattice());

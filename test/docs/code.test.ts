@@ -123,7 +123,7 @@ function typeErrors(files: readonly string[]): { file: string; problem: string }
 function dump({ dump: stage, spec = 'rnnt-equations', V = '1024' }: CodeBlock['words'], home: string): string[] {
   const source = compileToGraph(spec.endsWith('.ts') ? join(home, spec) : join(root, 'specs', `${spec}.ts`));
   if (stage === 'graph') return printGraph(source.graph).split('\n');
-  const program = compileToKernels(source, { sizes: { V: Number(V) }, lattice: 'f64', gradients: true });
+  const program = compileToKernels(source, { sizes: { V: Number(V) }, lattice: 'f64', blocks: true, gradients: true });
   if (stage === 'kernels') return printProgram(program).split('\n');
   return compileToLlvm(program, { vectorBits: 512 }).split('\n');
 }

@@ -7,6 +7,7 @@ import {
   type Field2,
   f32,
   field,
+  floorDiv,
   i32,
   type LossDefinition,
   logAddExp,
@@ -349,4 +350,12 @@ test('arrays of numbers may be statics, and others may take their place', () => 
   expect(Math.exp(evaluateReference(definition, utterance).loss)).toBeCloseTo(8, 10); // Fibonacci
   const other = evaluateReference(definition, { ...utterance, statics: { durations: [1, 2, 3] } });
   expect(Math.exp(other.loss)).toBeCloseTo(13, 10); // Tribonacci
+});
+
+test('floorDiv rounds down, and takes integers and a divisor of at least 1 only', () => {
+  expect([-3, -2, -1, 0, 1, 2].map((a) => floorDiv(a, 2))).toEqual([-2, -1, -1, 0, 0, 1]);
+  expect(Object.is(floorDiv(-0, 3), 0)).toBe(true);
+  expect(() => floorDiv(0.5, 2)).toThrow('floorDiv(0.5, 2): 0.5 is not an integer');
+  expect(() => floorDiv(1, 0)).toThrow('the divisor is 0; it must be one of 1, 2, 3, ...');
+  expect(() => floorDiv(1, 1.5)).toThrow('the divisor is 1.5');
 });

@@ -318,9 +318,9 @@ describe('the header', () => {
       'return { loss: a(5), gradients: {} };',
       { steps: [4], shift: 1 },
     ]);
-    expect(() => lossOf({ step: [4] })).toThrow('statics: step is no static of the spec; it declares steps and shift');
-    expect(() => lossOf({ steps: 4 })).toThrow('statics: steps is 4; it must be an array of finite numbers');
-    expect(() => lossOf({ shift: Number.NaN })).toThrow('statics: shift is null; it must be a finite number');
+    expect(() => lossOf({ step: [4] })).toThrow('statics: step is no static of the spec; allowed: steps and shift');
+    expect(() => lossOf({ steps: 4 })).toThrow('statics: steps is 4; allowed: an array of finite numbers');
+    expect(() => lossOf({ shift: Number.NaN })).toThrow('statics: shift is null; allowed: a finite number');
   });
   test('statics are kept for cache keys', () => {
     expect(readFiles({ 'spec.ts': spec('return { loss: 0, gradients: {} };') }).graph.statics).toEqual({

@@ -15,7 +15,7 @@ import { launchArguments, randomBatch, specName } from '../specs.js';
 const guaranteed = 8;
 const needs: Readonly<Record<string, number>> = {
   additive: 9,
-  'additive-smoothed': 12,
+  'additive-smoothed': 13,
   constrained: 9,
   ctc: 9,
   monotonic: 9,

@@ -1,0 +1,153 @@
+/**
+ * Rows worked on in blocks: the same numbers as the spec's own TypeScript gives in float64, for rows shorter and longer than a
+ * vector, a staged block and a part, more rows than a block has, and gradients of any alignment.
+ */
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { compile, compileToGraph, compileToKernels } from '../../compiler/compile.js';
+import { interpretProgram } from '../../compiler/kernel/interpret.js';
+import { printKernel } from '../../compiler/kernel/print.js';
+import type { LossDefinition } from '../../dsl/index.js';
+import { CpuExecutor } from '../../runtime/cpu/executor.js';
+import { describeLlvm } from '../lanes.js';
+import { hostJit, widths } from '../llvm/run.js';
+import {
+  evaluateAsWritten,
+  evaluateBatch,
+  largestDifference,
+  launchArguments,
+  type RandomBatch,
+  randomBatch,
+  randomFrom,
+} from '../specs.js';
+
+const path = fileURLToPath(new URL('../../specs/rnnt.ts', import.meta.url));
+const spec = compileToGraph(path);
+const { graph } = spec;
+const definition = ((await import(path)) as { default: LossDefinition }).default;
+const options = { lattice: 'f64', blocks: true, gradients: true } as const;
+
+/** Two utterances, the second shorter in T and U. */
+function batchOf(T: number, U: number, V: number, { scale = 3, ...params }: Record<string, number> = {}): RandomBatch {
+  const random = randomFrom(T + 7 * U + 31 * V);
+  const own = [
+    { T, U, V },
+    { T: Math.max(1, T - 1), U: Math.max(0, U - 2), V },
+  ];
+  return {
+    B: 2,
+    sizes: { T, U, V },
+    ownSizes: own,
+    inputs: {
+      acts: Float32Array.from({ length: 2 * T * (U + 1) * V }, () => (random() * 2 - 1) * scale),
+      labels: Int32Array.from({ length: 2 * U }, () => Math.min(V - 1, 1 + Math.floor(random() * (V - 1)))),
+    },
+    shapes: { acts: [2, T, U + 1, V], labels: [2, U] },
+    lengths: { actLens: Int32Array.from(own, (one) => one.T), labelLens: Int32Array.from(own, (one) => one.U) },
+    params: { blank: 0, fastemitLambda: 0, clamp: 0, ...params },
+  };
+}
+
+const expectedOf = (batch: RandomBatch) =>
+  evaluateBatch(graph, batch, (utterance) => evaluateAsWritten(definition, graph, utterance));
+
+/** T, U, V. */
+const shapes: [number, number, number][] = [
+  [2, 0, 1],
+  [3, 4, 2],
+  [2, 70, 3],
+  [2, 66, 28],
+  [3, 5, 50],
+  [2, 17, 250],
+  [2, 3, 511],
+  [2, 2, 520],
+  [1, 1, 1024],
+  [2, 2, 1100],
+];
+
+describe('a strict run of the kernels', () => {
+  test.each(shapes)('T %i, U %i, V %i', (T, U, V) => {
+    const batch = batchOf(T, U, V);
+    const program = compileToKernels(spec, { ...options, sizes: { V } });
+    const { buffers, scalars } = launchArguments(graph, program, batch);
+    interpretProgram(program, {
+      buffers: new Map(Object.entries(buffers)),
+      scalars: new Map(Object.entries(scalars)),
+      seed: V,
+    });
+    const expected = expectedOf(batch);
+    // Rows are summed in float32: a few ulp of it, for values of about 1.
+    expect(largestDifference(buffers.loss!, expected.loss)).toBeLessThan(4e-6);
+    expect(largestDifference(buffers.grad_acts!, expected.gradients.acts!)).toBeLessThan(4e-6);
+  });
+});
+
+describeLlvm.each(widths)('native code for vectors of %i bits', (vectorBits) => {
+  test.each(shapes)('T %i, U %i, V %i', (T, U, V) => {
+    const { program, llvm } = compile(spec, { ...options, sizes: { V }, vectorBits });
+    const executor = new CpuExecutor(program, llvm, hostJit());
+    for (const params of [{}, { clamp: 0.01, fastemitLambda: 0.3 }, { scale: 40 }]) {
+      const batch = batchOf(T, U, V, params);
+      const expected = expectedOf(batch);
+      const { buffers, scalars } = launchArguments(graph, program, batch);
+      executor.run({ buffers, scalars, threads: 2 });
+      const what = `V ${V} ${JSON.stringify(params)}`;
+      expect(largestDifference(buffers.loss!, expected.loss), what).toBeLessThan(4e-6);
+      expect(largestDifference(buffers.grad_acts!, expected.gradients.acts!), what).toBeLessThan(1e-5);
+
+      // Unaligned, on one thread: the same bits. And written over the logits.
+      const apart = new Float32Array(buffers.grad_acts!.length + 3).subarray(3);
+      executor.run({ buffers: { ...buffers, grad_acts: apart }, scalars, threads: 1 });
+      expect(Buffer.compare(bytesOf(apart), bytesOf(buffers.grad_acts!)), what).toBe(0);
+      const acts = batch.inputs.acts!.slice();
+      executor.run({ buffers: { ...buffers, acts, grad_acts: acts }, scalars, threads: 2 });
+      expect(Buffer.compare(bytesOf(acts), bytesOf(buffers.grad_acts!)), what).toBe(0);
+    }
+  });
+
+  test('infinities and NaN among the logits', () => {
+    for (const V of [5, 28, 600]) {
+      const { program, llvm } = compile(spec, { ...options, sizes: { V }, vectorBits });
+      const executor = new CpuExecutor(program, llvm, hostJit());
+      for (const value of [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY, Number.NaN]) {
+        for (const at of [0, 2, V - 1]) {
+          const batch = batchOf(3, 3, V);
+          // One element of one row of the first utterance, which all paths need not pass.
+          batch.inputs.acts![(1 * 4 + 1) * V + at] = value;
+          const expected = expectedOf(batch);
+          const { buffers, scalars } = launchArguments(graph, program, batch);
+          executor.run({ buffers, scalars, threads: 1 });
+          const what = `V ${V}, ${value} at ${at}`;
+          expect(largestDifference(buffers.loss!, expected.loss), what).toBeLessThan(4e-6);
+          expect(largestDifference(buffers.grad_acts!, expected.gradients.acts!), what).toBeLessThan(1e-5);
+        }
+      }
+    }
+  });
+});
+
+test('the elements of a row that is never visited are not read', () => {
+  const program = compileToKernels(spec, { ...options, sizes: { V: 28 } });
+  const text = printKernel(program.phases.flat().find(({ name }) => name === 'grad_acts')!);
+  const [zero, other] = text.slice(text.indexOf('if abs(')).split('else');
+  expect(zero).not.toContain('acts[at');
+  expect(other).toMatch(/acts\w* = acts\[at[\s\S]*exp\(acts/);
+});
+
+test('every shipped spec that reads rows is scheduled in blocks, and no program without the option is', () => {
+  const batch = randomBatch(graph, 1, { size: 4, scale: 1 });
+  const plain = compileToKernels(spec, { sizes: { V: batch.sizes.V! }, lattice: 'f64', gradients: true });
+  expect(plain.phases.flat().every(({ locals }) => locals === undefined)).toBe(true);
+  for (const name of ['rnnt', 'hat', 'multiblank', 'tdt', 'star', 'rnnt-normalized']) {
+    const source = compileToGraph(fileURLToPath(new URL(`../../specs/${name}.ts`, import.meta.url)));
+    const sizes = Object.fromEntries(['V', 'D'].map((size) => [size, 40]));
+    const kernels = compileToKernels(source, { ...options, sizes }).phases.flat();
+    // With normalised inputs there is no sum over a row, only a gradient.
+    const blocked = kernels.filter(({ locals }) => locals !== undefined).length;
+    expect(blocked, name).toBe(name === 'rnnt-normalized' ? 1 : 2);
+  }
+});
+
+function bytesOf(array: Float32Array | Float64Array | Int32Array): Buffer {
+  return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+}
