@@ -21,7 +21,8 @@ export async function compileApart(job: CompileJob): Promise<CompileTimes> {
   const stages: Record<string, number> = {};
   for (const [, name, time] of stderr.matchAll(stageLine)) {
     // The kernels without gradients are compiled as well, after those that are timed.
-    if (name !== undefined) stages[name] ??= Number(time);
+    // LLVM's own line is a part of what is left over at the end, with linking.
+    if (name !== undefined && name !== 'object') stages[name] ??= Number(time);
   }
   const of = (names: readonly string[]) => names.reduce((sum, name) => sum + (stages[name] ?? 0), 0);
   return {
