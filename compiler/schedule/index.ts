@@ -8,12 +8,13 @@ import { printSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { blockedReading, blockedWriting } from './blocks.js';
 import { type Equations, findEquations } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
 import { type ProgramContext, paddedSize } from './lower.js';
 import { findPhases, type Step } from './phases.js';
+import { blockedReading } from './reading.js';
+import { blockedWriting } from './writing.js';
 
 export { NoOrder } from './hyperplane.js';
 
