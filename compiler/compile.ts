@@ -6,9 +6,11 @@
  * Every stage's result is immutable, can be printed, and is verified as soon as it is made: what is malformed is found
  * at the stage that made it. What comes after the text (LLVM's optimiser, linking, threads) is the runtime's work.
  */
+import { bestPathGraph } from './derive/best.js';
 import { DeriveProblem, deriveGraph } from './derive/derive.js';
 import { readSpec } from './frontend/index.js';
 import type { Graph } from './graph/graph.js';
+import { type PackedGraph, packGraph, unpackGraph } from './graph/pack.js';
 import { printGraph } from './graph/print.js';
 import { verifyGraph } from './graph/verify.js';
 import type { KernelProgram } from './kernel/kernel.js';
@@ -16,7 +18,7 @@ import { printProgram } from './kernel/print.js';
 import { verifyProgram } from './kernel/verify.js';
 import { type LlvmTarget, printLlvm } from './llvm/index.js';
 import { NoOrder, type ScheduleOptions, schedule } from './schedule/index.js';
-import { SpecError } from './source.js';
+import { CompilerBug, SpecError } from './source.js';
 import { reportStage, type StageName } from './trace.js';
 
 /** A spec file as the compiler has read it. */
@@ -27,6 +29,12 @@ export interface SourceSpec {
   readonly stated: Graph;
   /** Every file the spec consists of: its own, and what it imports. */
   readonly files: readonly { readonly path: string; readonly text: string }[];
+}
+
+/** The equations of a spec as JSON; `stated` only where they were derived. */
+export interface PackedSpec {
+  readonly graph: PackedGraph;
+  readonly stated?: PackedGraph;
 }
 
 export interface CompiledSpec {
@@ -49,14 +57,17 @@ interface Stage<From, To> {
 
 type ReadSpec = Omit<SourceSpec, 'stated'>;
 
-const read: Stage<string, ReadSpec> = {
+/** Values for a spec's statics; those left out are the spec's own. */
+export type Statics = Graph['statics'];
+
+const read = (statics: Statics | undefined): Stage<string, ReadSpec> => ({
   name: 'graph',
   why: 'the equations, free of syntax: constants and helpers resolved, every expression typed and placed',
-  run: readSpec,
+  run: (file) => readSpec(file, statics ? { statics } : {}),
   verify: ({ graph }) => verifyGraph(graph),
   print: ({ graph }) => printGraph(graph),
   subject: (_file, { graph }) => graph.name,
-};
+});
 
 const derive: Stage<ReadSpec, SourceSpec> = {
   name: 'derived',
@@ -72,6 +83,30 @@ const derive: Stage<ReadSpec, SourceSpec> = {
   print: ({ graph }) => printGraph(graph),
   subject: ({ graph }) => graph.name,
 };
+
+const restore: Stage<PackedSpec, SourceSpec> = {
+  name: 'derived',
+  why: 'in place of the two before: equations that were read earlier, so that the parser need not be loaded',
+  run: (packed) => {
+    const graph = unpackGraph(packed.graph);
+    return { graph, stated: packed.stated ? unpackGraph(packed.stated) : graph, files: [] };
+  },
+  verify: ({ graph }) => verifyGraph(graph),
+  print: ({ graph }) => printGraph(graph),
+  subject: (_packed, { graph }) => graph.name,
+};
+
+const best = (targets: string | undefined): Stage<SourceSpec, SourceSpec> => ({
+  name: 'derived',
+  why: 'in the place of the loss, where the best path is asked for: the same lattice with max for the sum over paths',
+  run: ({ stated, files }) => {
+    if (!stated.lattice) throw new CompilerBug('derive', `${stated.name} states no lattice, so it has no best path`);
+    return { graph: bestPathGraph({ ...stated, lattice: stated.lattice }, targets), stated, files };
+  },
+  verify: ({ graph }) => verifyGraph(graph),
+  print: ({ graph }) => printGraph(graph),
+  subject: ({ graph }) => graph.name,
+});
 
 const plan = (options: ScheduleOptions): Stage<SourceSpec, KernelProgram> => ({
   name: 'kernels',
@@ -110,8 +145,31 @@ function runStage<From, To>(stage: Stage<From, To>, from: From): To {
   return result;
 }
 
-/** Reads a spec file and derives what it leaves to be derived. @throws SpecError for a mistake in it, with its place. */
-export const compileToGraph = (file: string): SourceSpec => runStage(derive, runStage(read, file));
+/**
+ * Reads a spec file and derives what it leaves to be derived.
+ * @throws SpecError for a mistake in it, with its place; StaticsError for statics that it cannot have
+ */
+export const compileToGraph = (file: string, statics?: Statics): SourceSpec =>
+  runStage(derive, runStage(read(statics), file));
+
+/**
+ * A spec from what `packSpec` made of it. It has neither files nor places to show mistakes in.
+ * @throws CompilerBug for what `packSpec` did not make
+ */
+export const restoreSpec = (packed: PackedSpec): SourceSpec => runStage(restore, packed);
+
+/** What a spec says, for another time or another thread. */
+export const packSpec = ({ graph, stated }: SourceSpec): PackedSpec => ({
+  graph: packGraph(graph),
+  ...(stated !== graph && { stated: packGraph(stated) }),
+});
+
+/**
+ * The best path through a spec's lattice, as the equations of a spec: its loss is minus the path's score.
+ * @param targets the int input whose elements a path spells, if there is one
+ */
+export const compileToBestPath = (spec: SourceSpec, targets: string | undefined): SourceSpec =>
+  runStage(best(targets), spec);
 
 /** Schedules a spec for given sizes. @throws SpecError where a recurrence has no possible order of cells. */
 export const compileToKernels = (spec: SourceSpec, options: ScheduleOptions): KernelProgram =>

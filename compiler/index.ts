@@ -6,6 +6,7 @@ export {
   compileToKernels,
   compileToLlvm,
   type SourceSpec,
+  type Statics,
 } from './compile.js';
 export type { Graph } from './graph/graph.js';
 export { printGraph } from './graph/print.js';
@@ -13,4 +14,4 @@ export type { KernelProgram } from './kernel/kernel.js';
 export { printProgram } from './kernel/print.js';
 export type { LlvmTarget } from './llvm/index.js';
 export { type ScheduleOptions, schedule } from './schedule/index.js';
-export { CompilerBug, SpecError } from './source.js';
+export { CompilerBug, SpecError, StaticsError } from './source.js';

@@ -36,6 +36,19 @@ export class SpecError extends Error {
   }
 }
 
+/** Values given for a spec's statics that it cannot have: the caller's mistake, not the author's. */
+export class StaticsError extends RangeError {
+  constructor(
+    /** Name of the static. */
+    readonly given: string,
+    readonly problem: string,
+    readonly allowed: string,
+  ) {
+    super(`statics: ${given} ${problem}; allowed: ${allowed}`);
+    this.name = 'StaticsError';
+  }
+}
+
 /** A broken invariant of the compiler, found at the stage that broke it. Never the author's fault. */
 export class CompilerBug extends Error {
   readonly stage: string;

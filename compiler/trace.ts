@@ -2,7 +2,7 @@
  * Looking inside a compile, by environment variable and without touching code:
  *
  *   TRELLIS_DUMP=folder   each stage's text, as a file of that folder
- *   TRELLIS_TIME=1        milliseconds per stage, on stderr
+ *   TRELLIS_TIME=1        milliseconds per stage, and of the runtime's own steps, on stderr
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,10 +33,14 @@ export interface StageReport {
   readonly text: () => string;
 }
 
+/** A line for TRELLIS_TIME. */
+export function reportTime(subject: string, name: string, milliseconds: number): void {
+  if (process.env.TRELLIS_TIME)
+    process.stderr.write(`trellis: ${subject}: ${name.padEnd(8)} ${milliseconds.toFixed(1)} ms\n`);
+}
+
 export function reportStage(spec: string, { name, milliseconds, text }: StageReport): void {
-  if (process.env.TRELLIS_TIME) {
-    process.stderr.write(`trellis: ${spec}: ${name.padEnd(8)} ${milliseconds.toFixed(1)} ms\n`);
-  }
+  reportTime(spec, name, milliseconds);
   const folder = process.env.TRELLIS_DUMP;
   if (folder) {
     mkdirSync(folder, { recursive: true });

@@ -12,6 +12,7 @@ export {
   abs,
   exp,
   expm1,
+  floorDiv,
   log,
   log1p,
   logAddExp,

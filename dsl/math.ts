@@ -2,7 +2,7 @@
  * The functions a cell may call besides operators: the primitives under their own names, and reductions over an index.
  * `Math.exp`, `Math.log` and so on mean the same. All are total: NaN in, NaN out.
  */
-import { logAddExp2, primitives, reductions } from './primitives.js';
+import { logAddExp2, operations, primitives, reductions } from './primitives.js';
 
 /** log 0: the value of what has no path. */
 export const logZero = Number.NEGATIVE_INFINITY;
@@ -21,6 +21,17 @@ export const tanh = (a: number): number => Math.tanh(a);
 export const sigmoid = (a: number): number => primitives.sigmoid.f64(a);
 /** log(1 + e^a). */
 export const softplus = (a: number): number => primitives.softplus.f64(a);
+/**
+ * a / divisor, rounded down: floorDiv(-1, 2) is -1. Of integers, and so an index: of 2U + 1 places, place s belongs to floorDiv(s, 2).
+ * @throws Error where a is no integer, or the divisor none of 1, 2, 3, ...
+ */
+export function floorDiv(a: number, divisor: number): number {
+  if (!Number.isInteger(a)) throw new Error(`floorDiv(${a}, ${divisor}): ${a} is not an integer`);
+  if (!Number.isInteger(divisor) || divisor < 1) {
+    throw new Error(`floorDiv(${a}, ${divisor}): the divisor is ${divisor}; it must be one of 1, 2, 3, ...`);
+  }
+  return operations.floorDiv.f64(a, divisor);
+}
 /** The smallest argument; Infinity of none. */
 export const min = (...values: number[]): number => Math.min(...values);
 /** The largest argument; -Infinity of none. */

@@ -53,6 +53,18 @@ export const primitives = {
 /** Every other table over primitives is a `Record` over this. */
 export type PrimitiveName = keyof typeof primitives;
 
+/** Operations that there are on ints alone. Kernels have integer arithmetic of their own, so they are in no table of a backend. */
+const intOperations = {
+  floorDiv: { arity: 2, f64: (a, b) => Math.floor(a / b) + 0, doc: 'a / b rounded down, b at least 1' }, // + 0: no -0
+} satisfies Record<string, Primitive>;
+
+/** All operations of the language. */
+export const operations = { ...primitives, ...intOperations };
+export type OperationName = keyof typeof operations;
+
+/** What ints have. */
+export const onInts: ReadonlySet<OperationName> = new Set(['add', 'sub', 'mul', 'neg', 'min', 'max', 'floorDiv']);
+
 /** Reductions over an index: how two partial results combine, and the result over no index at all. */
 export const reductions = {
   sum: { combine: 'add', empty: 0 },

@@ -4,11 +4,20 @@
  * A file holds its whole key, so a hash collision or a file from elsewhere is a miss and never the wrong code; a checksum
  * tells torn and damaged files. Whatever goes wrong with the disk, calls go on with what is kept in memory.
  */
-import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
-import { join } from 'node:path';
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import envPaths from 'env-paths';
-import writeFileAtomic from 'write-file-atomic';
 
 export type JsonValue =
   | null
@@ -60,6 +69,32 @@ export function defaultCacheDirectory(): string {
   return process.env.TRELLIS_CACHE_DIR || envPaths('trellis-jit', { suffix: '' }).cache;
 }
 
+/**
+ * The file is there whole or not at all, whatever other processes do: it is written beside its place and then moved there. No
+ * fsync: after a crash of the machine the checksum finds what is torn.
+ */
+function putFile(path: string, data: Uint8Array): void {
+  const beside = `${path}.${process.pid}-${randomBytes(6).toString('hex')}`;
+  try {
+    writeFileSync(beside, data, { mode: 0o600, flag: 'wx' });
+    renameSync(beside, path);
+  } catch (error) {
+    rmSync(beside, { force: true });
+    throw error;
+  }
+}
+
+/** With the folders above it. Node's own `recursive` never ends where a parent is there and says that it is not, as /proc does. */
+export function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  if (!existsSync(dirname(path))) makeFolder(dirname(path));
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // another process was faster
+  }
+}
+
 function encode(key: string, entry: CacheEntry): Buffer {
   const parts = [Buffer.from(key), Buffer.from(JSON.stringify(entry.metadata)), entry.payload];
   const lengths = Buffer.alloc(LENGTHS_BYTES);
@@ -108,6 +143,11 @@ export class CacheStore {
     return { directory: this.#directory, ...this.#counts, note: this.#note };
   }
 
+  /** Whether nothing at all has been stored, by this process or another. */
+  get isEmpty(): boolean {
+    return this.#memory.size === 0 && !this.#names().some((name) => FILE_NAME.test(name));
+  }
+
   /** What was stored under exactly this key, or null. Never throws. */
   get(key: string): CacheEntry | null {
     const kept = this.#memory.get(key);
@@ -132,10 +172,9 @@ export class CacheStore {
     if (this.#directory === null) return;
     try {
       const data = encode(key, entry);
-      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      makeFolder(this.#directory);
       if (!this.#isOurs()) return;
-      // No fsync: after a crash of the machine the checksum finds what is torn.
-      writeFileAtomic.sync(this.#file(key), data, { mode: 0o600, fsync: false });
+      putFile(this.#file(key), data);
       this.#counts.writes++;
       this.#evict();
     } catch (error) {
@@ -203,21 +242,24 @@ export class CacheStore {
     }
   }
 
-  #files(): { path: string; size: number; used: number }[] {
+  #names(): string[] {
     if (this.#directory === null) return [];
-    const files: { path: string; size: number; used: number }[] = [];
-    let names: string[] = [];
     try {
-      names = readdirSync(this.#directory);
+      return readdirSync(this.#directory);
     } catch {
-      // no folder, no files
+      return []; // no folder, no files
     }
-    for (const name of names) {
+  }
+
+  #files(): { path: string; size: number; used: number }[] {
+    const files: { path: string; size: number; used: number }[] = [];
+    for (const name of this.#names()) {
       if (!FILE_NAME.test(name)) continue;
-      const path = join(this.#directory, name);
+      const path = join(this.#directory ?? '', name);
       try {
-        const { size, mtimeMs } = statSync(path);
-        files.push({ path, size, used: mtimeMs });
+        const found = statSync(path);
+        // A folder of such a name is nobody's entry: it is neither read nor removed.
+        if (found.isFile()) files.push({ path, size: found.size, used: found.mtimeMs });
       } catch {
         // another process has just replaced or removed it
       }
@@ -235,4 +277,16 @@ export class CacheStore {
       total -= size;
     }
   }
+}
+
+const stores = new Map<string | false | undefined, CacheStore>();
+
+/** The store of a folder (undefined: the user's): one per process, as it also remembers in memory what it read. */
+export function storeFor(directory: string | false | undefined): CacheStore {
+  let store = stores.get(directory);
+  if (!store) {
+    store = new CacheStore(directory === undefined ? {} : { directory });
+    stores.set(directory, store);
+  }
+  return store;
 }

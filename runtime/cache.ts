@@ -1,5 +1,6 @@
 /** The kernels of one loss object, one per shape class, and how often each was used. */
 import type { Runner, ShapeClass } from './device.js';
+import { dtypeNames } from './half.js';
 import type { SpecSignature } from './signature.js';
 
 export interface CacheEntry {
@@ -37,14 +38,37 @@ interface Slot {
 export function shapeClassOf(
   signature: SpecSignature,
   sizes: Readonly<Record<string, number>>,
-  gradients: boolean,
+  {
+    gradients,
+    perNode,
+    storage = {},
+  }: Pick<ShapeClass, 'gradients' | 'perNode'> & Partial<Pick<ShapeClass, 'storage'>>,
 ): ShapeClass {
   const varying = new Set(signature.lengths.map(({ size }) => size));
   const fixed = Object.entries(sizes)
     .filter(([size]) => !varying.has(size))
     .sort(([a], [b]) => (a < b ? -1 : 1));
-  const words = [...fixed.map(([size, value]) => `${size}=${value}`), gradients ? 'gradients' : 'score'];
-  return { sizes: Object.fromEntries(fixed), gradients, key: words.join(' ') };
+  const halves = Object.entries(storage.inputs ?? {});
+  const results = [gradients ? 'gradients' : 'score', perNode].filter((word) => word !== undefined);
+  const words = [
+    ...fixed.map(([size, value]) => `${size}=${value}`),
+    ...halves.map(([name, type]) => `${name}:${dtypeNames[type]}`),
+    // A best path has neither loss nor gradients.
+    ...(perNode === 'best-path' ? [perNode] : results),
+    // A gradient is of its input's type unless it is said not to be.
+    ...halves.flatMap(([name]) =>
+      gradients && signature.gradients.includes(name) && storage.gradients?.[name] === undefined
+        ? [`grad_${name}:float32`]
+        : [],
+    ),
+  ];
+  return {
+    sizes: Object.fromEntries(fixed),
+    gradients,
+    ...(perNode ? { perNode } : {}),
+    storage,
+    key: words.join(' '),
+  };
 }
 
 export class KernelCache {

@@ -4,6 +4,7 @@
  * The loss module checks and converts arguments, resolves parameters, chooses the reduction's factors and
  * decides what an impossible sample costs. A device only turns a checked `Batch` into costs and gradients.
  */
+import type { HalfStorage, HalfType } from '../compiler/kernel/half.js';
 import { describe, didYouMean, InputError, listOf, TrellisError } from './errors.js';
 import type { SpecSignature } from './signature.js';
 import type { RealArray } from './tensor.js';
@@ -17,7 +18,14 @@ export interface ShapeClass {
   readonly sizes: Readonly<Record<string, number>>;
   /** False: score only. */
   readonly gradients: boolean;
-  /** For people and as a cache key: 'V=1024 gradients', 'V=1024 score'. */
+  /**
+   * Results over the nodes of the lattice: 'posteriors' beside the loss, or in the place of the loss the 'best-path', whose score is
+   * then minus the loss. Absent: none.
+   */
+  readonly perNode?: 'posteriors' | 'best-path';
+  /** Inputs and gradients that are bits of half precision. Only of types that the device has among its `halves`. */
+  readonly storage: HalfStorage;
+  /** For people and as a cache key: 'V=1024 gradients', 'V=1024 acts:float16 score', 'V=1024 score posteriors', 'V=1024 best-path'. */
   readonly key: string;
 }
 
@@ -32,11 +40,13 @@ export interface Batch {
   /**
    * Dense, row-major. Real inputs: Float32Array, or on a device whose `reals` is 'f64' possibly Float64Array; they may be views into
    * larger buffers (mind byteOffset), and their padding may hold anything, NaN included. Int inputs: fresh Int32Array
-   * with valid values, 0 in the padding.
+   * with valid values, 0 in the padding. Inputs that the shape class has among its `storage`: bits in a Uint16Array.
    */
-  readonly inputs: Readonly<Record<string, RealArray | Int32Array>>;
+  readonly inputs: Readonly<Record<string, RealArray | Int32Array | Uint16Array>>;
   /** Real inputs that are in GPU memory, which are not among `inputs`. Only devices that have `gpu` get any. */
   readonly gpuInputs?: Readonly<Record<string, GPUBuffer>>;
+  /** That of the shape class. */
+  readonly storage: HalfStorage;
   /** By argument name ('actLens'); [B]. */
   readonly lengths: Readonly<Record<string, Int32Array>>;
   /** Every parameter of the spec; int ones are within their range (a negative index has been resolved). */
@@ -48,9 +58,12 @@ export interface Batch {
     readonly loss: Float64Array;
     /**
      * By input name, in the input's padded shape; absent for score only. Every element is to be written, padding with 0. One may be the very
-     * array of its input (in place): then a cell of the input must have been read before it is written, within its sample.
+     * array of its input (in place): then a cell of the input must have been read before it is written, within its sample. Those among
+     * `storage.gradients` are Uint16Arrays, to be rounded to the nearest, halves to even.
      */
-    readonly gradients?: Readonly<Record<string, RealArray>>;
+    readonly gradients?: Readonly<Record<string, RealArray | Uint16Array>>;
+    /** Results over the nodes, [B, ...nodes] as padded sizes make them, by name; every element is to be written, padding with 0. */
+    readonly perNode?: Readonly<Record<string, RealArray>>;
     /** Gradients to be written to GPU memory, which are not among `gradients`. One may be the very buffer of its input. */
     readonly gpuGradients?: Readonly<Record<string, GPUBuffer>>;
   };
@@ -58,6 +71,12 @@ export interface Batch {
   readonly threads: number | undefined;
   /** Rejects with signal.reason soon after it is aborted. Once `run` has rejected, the device no longer touches the batch's arrays. */
   readonly signal: AbortSignal | undefined;
+}
+
+/** How long one phase of a program took, and each of its kernels by itself. */
+export interface PhaseTime {
+  readonly milliseconds: number;
+  readonly kernels: readonly { readonly kernel: string; readonly milliseconds: number }[];
 }
 
 /** A built kernel for one shape class. Several runs may be in flight at once; two runs of equal batches are bit-identical. */
@@ -68,6 +87,8 @@ export interface Runner {
   run(batch: Batch): Promise<void>;
   /** Absent where a device cannot wait for its result (a GPU). */
   runSync?(batch: Batch): void;
+  /** For benchmarks: the same results, made phase by phase. Absent where a device tells times by other means or not at all. */
+  profile?(batch: Batch): readonly PhaseTime[];
 }
 
 /** A spec as one device has read it. */
@@ -79,6 +100,8 @@ export interface DeviceSpec {
 }
 
 export interface DeviceOptions {
+  /** Values for the spec's statics, which code is specialised for; absent: the spec's own. */
+  readonly statics?: Readonly<Record<string, number | readonly number[]>>;
   /** Folder for compiled objects; false: none; undefined: the user's cache folder. */
   readonly cacheDir: string | false | undefined;
   /** One line for the user, on stderr. */
@@ -97,7 +120,9 @@ export interface Device {
   readonly name: string;
   /** What real inputs may be, and what gradients are when the caller gives no array. */
   readonly reals: 'f32' | 'f64';
-  /** Reads a spec file. @throws SpecError for a mistake in it. */
+  /** Types of half precision that its kernels load and store; others are converted on the host. Default: none. */
+  readonly halves?: readonly HalfType[];
+  /** Reads a spec file. @throws SpecError for a mistake in it, StaticsError for statics it cannot have */
   open(file: string, options: DeviceOptions): Promise<DeviceSpec>;
   openSync?(file: string, options: DeviceOptions): DeviceSpec;
   /** Only of a device that takes and returns GPUBuffers. */

@@ -1,12 +1,13 @@
 /**
  * trellis-jit: transducer losses written as equations, compiled to native code.
  *
- * `RNNTLoss` and `rnntLoss` are the RNN-T loss; `loadLoss` runs any spec.
+ * `RNNTLoss` and `rnntLoss` are the RNN-T loss, other losses are classes as well; `loadLoss` runs any spec.
  */
 import './devices.js';
 import './webgpu-names.js';
 
 export { SpecError } from '../compiler/source.js';
+export type { AlignedLabel, Alignment, AlignResult, PathStep } from './align.js';
 export type { CacheEntry, CacheStats } from './cache.js';
 export {
   type Batch,
@@ -21,6 +22,7 @@ export {
   type ShapeClass,
 } from './device.js';
 export { type ErrorCode, InputError, TrellisError } from './errors.js';
+export type { Float16ArrayLike, HalfArray, HalfDType } from './half.js';
 export { loadLoss } from './load.js';
 export {
   type Gradient,
@@ -30,9 +32,31 @@ export {
   type LossResult,
   type TensorBundle,
 } from './loss.js';
+export {
+  type ActsTensors,
+  AdditiveRNNTLoss,
+  type AdditiveRNNTLossOptions,
+  type AdditiveTensors,
+  CTCLoss,
+  type CTCLossOptions,
+  type CTCTensors,
+  HATLoss,
+  type HATLossOptions,
+  MonotonicRNNTLoss,
+  type MonotonicRNNTLossOptions,
+  MultiblankRNNTLoss,
+  type MultiblankRNNTLossOptions,
+  type NamedArguments,
+  NamedLoss,
+  PrunedRNNTLoss,
+  type PrunedRNNTLossOptions,
+  type PrunedTensors,
+} from './named-losses.js';
 export type { CallOptions, CommonOptions, DeviceChoice, Infeasible, LossOptions } from './options.js';
+export { type PruneOptions, type PruningPosteriors, pruneRanges } from './prune.js';
 export { type Reduction, reductionNames } from './reduction.js';
 export { RNNTLoss, type RNNTLossOptions, rnntLoss } from './rnnt-loss.js';
-export type { SpecSignature } from './signature.js';
+export type { LatticeSignature, SpecSignature } from './signature.js';
 export { findSpec, listSpecs, type SpecInfo } from './specs.js';
+export { TDTLoss, type TDTLossOptions } from './tdt-loss.js';
 export type { GpuTensor, NestedNumbers, RealArray, Tensor, TensorLike, TypedArray } from './tensor.js';

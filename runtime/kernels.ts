@@ -4,7 +4,7 @@ import type { Device, DeviceSpec, Runner, ShapeClass } from './device.js';
 import { TrellisError } from './errors.js';
 
 export interface OpenSpec {
-  readonly device: Pick<Device, 'name' | 'reals' | 'gpu'>;
+  readonly device: Pick<Device, 'name' | 'reals' | 'halves' | 'gpu'>;
   readonly spec: DeviceSpec;
 }
 

@@ -1,6 +1,13 @@
 /** Losses from spec files. */
 import { Loss } from './loss.js';
-import { checkOptionNames, checkParamsObject, checkSettings, commonNames, type LossOptions } from './options.js';
+import {
+  checkOptionNames,
+  checkParamsObject,
+  checkSettings,
+  checkStaticsObject,
+  commonNames,
+  type LossOptions,
+} from './options.js';
 import { kernelsOfFile } from './spec-file.js';
 import { findSpec } from './specs.js';
 
@@ -9,9 +16,10 @@ import { findSpec } from './specs.js';
  * @throws InputError for an unknown spec or option, SpecError for a mistake in the spec, TrellisError when the device is not available
  */
 export async function loadLoss(specNameOrPath: string | URL, options?: LossOptions): Promise<Loss> {
-  const checked = checkOptionNames('options', options, [...commonNames, 'params']);
+  const checked = checkOptionNames('options', options, [...commonNames, 'params', 'statics']);
   const settings = checkSettings(checked);
   const params = checkParamsObject(checked.params);
-  const kernels = kernelsOfFile(findSpec(specNameOrPath), settings.device, settings);
+  const statics = checkStaticsObject(checked.statics);
+  const kernels = kernelsOfFile(findSpec(specNameOrPath), settings.device, settings, statics);
   return Loss.over(kernels, settings, params).ready();
 }

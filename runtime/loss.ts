@@ -2,17 +2,19 @@
  * Losses as callers use them: checks one call, runs it on a device, and turns costs [B] into a result.
  * What is the same on every device is here: reductions, and what a sample without a path costs.
  */
+import { type AlignResult, alignmentsOf, bestPathResults } from './align.js';
 import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
 import { describe, didYouMean, InputError, listOf, TrellisError, throwIfAborted } from './errors.js';
+import { dtypeNames, type HalfArray, type HalfDType, isReal, placeGradients } from './half.js';
 import { noForwardSync, type OpenSpec, type SpecKernels } from './kernels.js';
-import { type CallOptions, checkCall, type Settings } from './options.js';
-import { chooseOutputs } from './outputs.js';
+import { alignNames, type CallOptions, callNames, checkCall, type Settings } from './options.js';
+import { chooseOutputs, perNodeOutputs, perNodeShape } from './outputs.js';
 import { checkParamNames, type ParamValues, resolveParams } from './params.js';
 import { reduceCosts, reductionFactors } from './reduction.js';
-import type { SpecSignature } from './signature.js';
+import { type LatticeSignature, type SpecSignature, targetsOf } from './signature.js';
 import type { GpuTensor, RealArray, Tensor, TensorLike } from './tensor.js';
-import { checkLengths, checkShapes, convertInputs } from './validate.js';
+import { checkLengths, checkShapes, convertInputs, type Shapes } from './validate.js';
 
 /** All tensors of a call by name. A length left out means that every utterance fills its padded size. */
 export type TensorBundle = Readonly<Record<string, TensorLike>>;
@@ -21,12 +23,19 @@ export type TensorBundle = Readonly<Record<string, TensorLike>>;
 export type LossArgument = TensorLike | TensorBundle | CallOptions | undefined;
 
 /** Where gradients are: in arrays, or in GPU memory. */
-export type GradientData = RealArray | GPUBuffer;
+export type GradientData = RealArray | HalfArray | GPUBuffer;
 
 /** A gradient in arrays or in GPU memory. */
-export type Gradient<Data extends GradientData> = Data extends GPUBuffer ? GpuTensor : Tensor<RealArray>;
+export type Gradient<Data extends GradientData> = Data extends GPUBuffer
+  ? GpuTensor
+  : Data extends HalfArray
+    ? Tensor<Data> & { readonly dtype: HalfDType }
+    : Tensor<RealArray>;
 
-/** `LossResult` has gradients in arrays; `LossResult<GPUBuffer>` is that of a call whose input or `grads` is a GPUBuffer. */
+/**
+ * `LossResult` has gradients in arrays of reals; `LossResult<GPUBuffer>` is that of a call whose input or `grads` is a GPUBuffer,
+ * `LossResult<Uint16Array>` that of one whose input holds the bits of float16 or bfloat16.
+ */
 export interface LossResult<Data extends GradientData = RealArray> {
   /** Shape [], or the costs themselves for reduction 'none'. */
   readonly loss: Tensor<Float64Array>;
@@ -36,6 +45,11 @@ export interface LossResult<Data extends GradientData = RealArray> {
   readonly grads: Gradient<Data> | null;
   /** The gradients by input name, in the inputs' padded shapes; empty for score only. */
   readonly gradients: Readonly<Record<string, Gradient<Data>>>;
+  /**
+   * With `posteriors: true`, else null. Over the nodes of the spec's lattice, [B, ...nodes]: by arc name the share of the utterance's
+   * probability that takes the arc from each node, and `occupancy`, the share that passes the node. Zero in the padding and where there is no path.
+   */
+  readonly posteriors: Readonly<Record<string, Tensor<RealArray>>> | null;
   readonly device: string;
   /** Time the device ran, without compiling and checking. */
   readonly milliseconds: number;
@@ -47,6 +61,13 @@ export interface LossResult<Data extends GradientData = RealArray> {
 interface Step {
   readonly shapeClass: ShapeClass;
   readonly batch: Batch;
+}
+
+/** A call that was found in order: what every run of it shares. */
+interface CheckedCall {
+  readonly batch: Omit<Batch, 'out'>;
+  readonly shapes: Shapes;
+  readonly options: CallOptions;
 }
 
 interface Plan {
@@ -167,12 +188,51 @@ export class Loss {
     return plan.result(milliseconds);
   }
 
+  /**
+   * The best path of each utterance through the spec's lattice: the one of the largest weight, where the loss sums over all.
+   * The same equations run with max in the place of the sum. Parameters that scale the loss or the gradient play no part; `reduction`,
+   * too. `infeasible: 'error'` holds here as well.
+   * @param args as for `forward`; of call options `signal` and `params`
+   * @returns for each utterance the score (log-weight) of its path, its arcs, and the frames of each label
+   * @throws as `forward`, and InputError for a spec in equations, which states no arcs
+   */
+  async align(...args: LossArgument[]): Promise<AlignResult> {
+    const open = await this.#kernels.open();
+    this.#checkSpec(open);
+    const { device, spec } = open;
+    const { signature } = spec;
+    requireLattice(signature, 'align', 'a best path');
+    const { batch, options } = this.#check(open, args, alignNames);
+    const negated = new Float64Array(batch.B);
+    const perNode = perNodeOutputs(signature.lattice.nodes, bestPathResults, batch, device.reals);
+    const shapeClass = shapeClassOf(signature, batch.sizes, {
+      gradients: false,
+      perNode: 'best-path',
+      storage: batch.storage,
+    });
+    const runner = await this.#kernels.runner(open, shapeClass);
+    throwIfAborted(options.signal);
+    const start = performance.now();
+    await runner.run({ ...batch, out: { loss: negated, perNode } });
+    const milliseconds = performance.now() - start;
+    throwIfAborted(options.signal);
+    if (this.#settings.infeasible === 'error') refuseInfeasible(signature, negated, batch.lengths);
+    const alignments = alignmentsOf(signature, batch, negated, perNode);
+    return {
+      alignments,
+      scores: { data: Float64Array.from(alignments, ({ score }) => score), shape: [batch.B] },
+      device: device.name,
+      milliseconds,
+      shapeClass: shapeClass.key,
+    };
+  }
+
   /** A look at the checked values of a call, for losses that ask more of them than their spec says. */
-  protected checkValues(_batch: Batch): void {}
+  protected checkValues(_batch: Omit<Batch, 'out'>): void {}
 
   #checkSpec({ spec: { signature } }: OpenSpec): void {
     checkParamNames(signature, this.#params);
-    if (this.#settings.reduction === 'mean_volume' && targetLengths(signature) === undefined) {
+    if (this.#settings.reduction === 'mean_volume' && targetsOf(signature) === undefined) {
       throw new InputError({
         code: 'option',
         argument: 'reduction',
@@ -183,46 +243,95 @@ export class Loss {
     }
   }
 
-  /** Everything up to the first kernel; nothing of the caller's has been written to when it throws. */
-  #plan({ device, spec: { signature } }: OpenSpec, args: readonly LossArgument[]): Plan {
-    const { reduction, infeasible, threads } = this.#settings;
+  /** Arguments that are in order, converted. Nothing of the caller's is written to. */
+  #check(
+    { device, spec: { signature } }: OpenSpec,
+    args: readonly LossArgument[],
+    names: readonly string[],
+  ): CheckedCall {
+    const { reduction, threads } = this.#settings;
     const { tensors, options } = splitArguments(signature, args);
-    const call = checkCall(options);
+    const call = checkCall(options, names);
     throwIfAborted(call.signal);
     const shapes = checkShapes(signature, tensors);
     const { B, sizes } = shapes;
     const lengths = checkLengths(signature, tensors, shapes);
     const params = resolveParams(signature, { ...this.#params, ...call.params }, sizes);
-    const inputs = convertInputs(signature, shapes, lengths, params, device.reals, device.gpu !== undefined);
-    const { gradients, gpuGradients, wanted, borrowed } = chooseOutputs(signature, shapes, call.grads, device);
-    const inGpuMemory: Record<string, GPUBuffer> = { ...gpuGradients };
+    const inputs = convertInputs(signature, shapes, lengths, params, device);
+    const halves = halvesOf(shapes);
+    const storage = {
+      inputs: Object.fromEntries(Object.entries(halves).filter(([, half]) => device.halves?.includes(half))),
+    };
     const gpuInputs = Object.fromEntries(
       Object.entries(shapes.raw).flatMap(([name, { buffer }]) => (buffer === undefined ? [] : [[name, buffer]])),
     );
-    const target = targetLengths(signature);
-    const targets = target === undefined ? undefined : lengths[target];
-    const costs = new Float64Array(B);
-    const shared = {
+    const batch = {
       B,
       sizes,
       shapes: Object.fromEntries(Object.entries(shapes.raw).map(([name, { shape }]) => [name, shape])),
       inputs,
       gpuInputs,
+      storage,
       lengths,
       params,
-      gradScale: reductionFactors(reduction, B, targets),
+      gradScale: reductionFactors(reduction, B, targetLengths(signature, lengths)),
       threads,
       signal: call.signal,
     };
+    this.checkValues(batch);
+    return { batch, shapes, options: call };
+  }
+
+  /** Everything up to the first kernel; nothing of the caller's has been written to when it throws. */
+  #plan(open: OpenSpec, args: readonly LossArgument[]): Plan {
+    const { reduction, infeasible } = this.#settings;
+    const { device, spec } = open;
+    const { signature } = spec;
+    const { batch, shapes, options: call } = this.#check(open, args, callNames);
+    const { B, sizes, lengths } = batch;
+    if (call.posteriors) requireLattice(signature, 'posteriors', 'posteriors');
+    const { gradients, gpuGradients, wanted, borrowed } = chooseOutputs(signature, shapes, call.grads, device);
+    const halves = halvesOf(shapes);
+    const placed = placeGradients(gradients ?? {}, halves, device);
+    const onGpu = new Set([...Object.keys(gpuGradients), ...Object.keys(wanted)]);
+    const { inputs: native = {} } = batch.storage;
+    const storage = {
+      inputs: native,
+      gradients: {
+        ...Object.fromEntries(Object.entries(native).filter(([name]) => onGpu.has(name))),
+        ...placed.storage,
+      },
+    };
+    const inGpuMemory: Record<string, GPUBuffer> = { ...gpuGradients };
+    const posteriors = call.posteriors
+      ? perNodeOutputs(signature.lattice!.nodes, signature.lattice!.posteriors, batch, device.reals)
+      : undefined;
+    const targets = targetLengths(signature, lengths);
+    const costs = new Float64Array(B);
     const scored: Step = {
-      shapeClass: shapeClassOf(signature, sizes, false),
-      batch: { ...shared, out: { loss: costs } },
+      shapeClass: shapeClassOf(signature, sizes, { gradients: false, storage: batch.storage }),
+      batch: { ...batch, out: { loss: costs } },
     };
-    this.checkValues(scored.batch);
-    const full: Step | undefined = gradients && {
-      shapeClass: shapeClassOf(signature, sizes, true),
-      batch: { ...shared, out: { loss: costs, gradients, gpuGradients: inGpuMemory } },
+    const results = {
+      gradients: gradients !== undefined,
+      ...(posteriors ? { perNode: 'posteriors' as const } : {}),
+      storage: gradients ? storage : batch.storage,
     };
+    const full: Step | undefined =
+      gradients || posteriors
+        ? {
+            shapeClass: shapeClassOf(signature, sizes, results),
+            batch: {
+              ...batch,
+              storage: results.storage,
+              out: {
+                loss: costs,
+                ...(gradients ? { gradients: placed.gradients, gpuGradients: inGpuMemory } : {}),
+                ...(posteriors ? { perNode: posteriors } : {}),
+              },
+            },
+          }
+        : undefined;
     // Who wants an error for an impossible sample gets it before their array is written to, at the price of scoring first.
     const steps = full === undefined ? [scored] : infeasible === 'error' && borrowed ? [scored, full] : [full];
     return {
@@ -234,10 +343,14 @@ export class Loss {
         if (infeasible === 'error') refuseInfeasible(signature, costs, lengths);
       },
       result: <Data extends GradientData>(milliseconds: number) => {
+        placed.finish();
         if (infeasible === 'zero') for (let b = 0; b < B; b++) if (costs[b] === Number.POSITIVE_INFINITY) costs[b] = 0;
         const costTensor = { data: costs, shape: [B] };
         const tensorsOut = Object.entries({ ...gradients, ...inGpuMemory }).map(([name, data]) => {
-          const tensor = { data, shape: [...(shared.shapes[name] ?? [])] };
+          const type = halves[name];
+          const isHalf = type !== undefined && !(ArrayBuffer.isView(data) && isReal(data));
+          const dtype = isHalf ? { dtype: dtypeNames[type] } : {};
+          const tensor = { data, shape: [...(batch.shapes[name] ?? [])], ...dtype };
           return [name, tensor as unknown as Gradient<Data>] as const;
         });
         const [only, ...others] = tensorsOut;
@@ -249,6 +362,14 @@ export class Loss {
           costs: costTensor,
           grads: only !== undefined && others.length === 0 ? only[1] : null,
           gradients: Object.fromEntries(tensorsOut),
+          posteriors: posteriors
+            ? Object.fromEntries(
+                Object.entries(posteriors).map(([name, data]) => [
+                  name,
+                  { data, shape: perNodeShape(signature.lattice!.nodes, batch) },
+                ]),
+              )
+            : null,
           device: device.name,
           milliseconds,
           shapeClass: (steps[steps.length - 1] as Step).shapeClass.key,
@@ -258,16 +379,32 @@ export class Loss {
   }
 }
 
-/** The length argument that counts targets: that of the first int input with an axis that varies between utterances. */
-function targetLengths(signature: SpecSignature): string | undefined {
-  for (const input of signature.inputs) {
-    if (input.element !== 'i32') continue;
-    for (const dim of input.dims) {
-      const decl = signature.lengths.find(({ size }) => dim.terms[size] !== undefined);
-      if (decl !== undefined) return decl.argument;
-    }
-  }
-  return undefined;
+/** Inputs that the caller gave in half precision, by name. */
+const halvesOf = ({ raw }: Shapes) =>
+  Object.fromEntries(
+    Object.entries(raw).flatMap(([name, { half }]) => (half === undefined ? [] : [[name, half] as const])),
+  );
+
+/** How many targets each utterance has, if the spec has any. */
+function targetLengths(signature: SpecSignature, lengths: Batch['lengths']): Int32Array | undefined {
+  const targets = targetsOf(signature);
+  return targets && lengths[targets.argument];
+}
+
+/** @throws InputError for a spec in equations */
+function requireLattice(
+  signature: SpecSignature,
+  argument: string,
+  what: string,
+): asserts signature is SpecSignature & { readonly lattice: LatticeSignature } {
+  if (signature.lattice) return;
+  throw new InputError({
+    code: 'option',
+    argument,
+    problem: `asks for ${what}, but ${signature.name} states no arcs that could have ${what.startsWith('a ') ? 'one' : 'them'}`,
+    value: true,
+    allowed: 'specs that return lattice({ arcs: [...] })',
+  });
 }
 
 function refuseInfeasible(signature: SpecSignature, costs: Float64Array, lengths: Batch['lengths']): void {
@@ -288,7 +425,7 @@ function refuseInfeasible(signature: SpecSignature, costs: Float64Array, lengths
 }
 
 /** True for `{ acts, labels, ... }`, as against a tensor. */
-function isBundle(value: unknown): value is TensorBundle {
+export function isBundle(value: unknown): value is TensorBundle {
   if (typeof value !== 'object' || value === null || Array.isArray(value) || ArrayBuffer.isView(value)) return false;
   return !('data' in value || 'shape' in value);
 }

@@ -1,6 +1,7 @@
 /** Options of losses and of calls: which there are, and what each takes. */
 import { checkDeviceName } from './device.js';
 import { describe, didYouMean, InputError, listOf } from './errors.js';
+import type { HalfArray } from './half.js';
 import type { ParamValues } from './params.js';
 import { checkReduction, type Reduction } from './reduction.js';
 import { isGpuBuffer } from './tensor.js';
@@ -33,15 +34,21 @@ export interface CommonOptions {
 export interface LossOptions extends CommonOptions {
   /** Values for the spec's parameters, by name; the others have the spec's defaults. */
   readonly params?: ParamValues;
+  /** Values for the spec's statics, by name; the others have the spec's own. Code is compiled for each set of them. */
+  readonly statics?: Readonly<Record<string, number | readonly number[]>>;
 }
 
 export interface CallOptions {
   /**
-   * true (default): gradients in new arrays. false: score only. A Float32Array: where to write the gradient, as many elements as the input
-   * has. 'in-place': over the input itself. A GPUBuffer: where to write it on the webgpu device. For an input in GPU memory, true makes a
+   * true (default): gradients in new arrays, of half precision if the input is. false: score only. A Float32Array, or for an input of half
+   * precision also an array as the input's own: where to write the gradient, as many elements as the input has. 'in-place': over the input itself. A GPUBuffer: where to write it on the webgpu device. For an input in GPU memory, true makes a
    * GPUBuffer, which the caller destroys.
    */
-  readonly grads?: boolean | Float32Array | GPUBuffer | 'in-place';
+  readonly grads?: boolean | Float32Array | HalfArray | GPUBuffer | 'in-place';
+  /**
+   * true: the result has the posteriors of the arcs and the occupancy of the nodes as well. For a spec that states arcs; default false.
+   */
+  readonly posteriors?: boolean;
   /** Aborting rejects with the signal's reason; the loss stays usable. What an output array then holds is not specified. */
   readonly signal?: AbortSignal;
   /** Parameters for this call only. */
@@ -58,7 +65,9 @@ export interface Settings {
 }
 
 export const commonNames = ['device', 'reduction', 'infeasible', 'threads', 'cacheDir'] as const;
-export const callNames = ['grads', 'signal', 'params'] as const;
+export const callNames = ['grads', 'posteriors', 'signal', 'params'] as const;
+/** What `align` takes of them. */
+export const alignNames = ['signal', 'params'] as const;
 
 const refuse = (argument: string, value: unknown, allowed: string): InputError =>
   new InputError({ code: 'option', argument, problem: `is ${describe(value)}`, value, allowed });
@@ -125,13 +134,29 @@ export function checkParamsObject(params: unknown): ParamValues {
   return params as ParamValues;
 }
 
+/** @throws InputError when `statics` is given and is not an object of numbers and arrays of numbers. Names are checked against the spec later. */
+export function checkStaticsObject(statics: unknown): NonNullable<LossOptions['statics']> | undefined {
+  if (statics === undefined) return undefined;
+  const isNumber = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value);
+  const fits = (value: unknown): boolean => (Array.isArray(value) ? value.every(isNumber) : isNumber(value));
+  if (typeof statics !== 'object' || statics === null || Array.isArray(statics)) {
+    throw refuse('statics', statics, 'an object of numbers, and of arrays of numbers, by name');
+  }
+  for (const [name, value] of Object.entries(statics))
+    if (!fits(value)) throw refuse(`statics.${name}`, value, 'a finite number, or an array of finite numbers');
+  // A copy: what the caller does to an array later changes nothing.
+  const copies = Object.entries(statics).map(([name, value]) => [name, Array.isArray(value) ? [...value] : value]);
+  return Object.fromEntries(copies) as NonNullable<LossOptions['statics']>;
+}
+
 /** @throws InputError */
 export function checkCall(options: unknown, names: readonly string[] = callNames): CallOptions {
-  const { grads = true, signal, params } = checkOptionNames('call options', options, names);
-  const isArray = Object.prototype.toString.call(grads) === '[object Float32Array]';
+  const { grads = true, posteriors = false, signal, params } = checkOptionNames('call options', options, names);
+  const isArray = /^\[object (Float32|Float16|Uint16)Array\]$/.test(Object.prototype.toString.call(grads));
   if (typeof grads !== 'boolean' && grads !== 'in-place' && !isArray && !isGpuBuffer(grads)) {
     throw refuse('grads', grads, "true, false, a Float32Array or GPUBuffer to write to, or 'in-place'");
   }
+  if (typeof posteriors !== 'boolean') throw refuse('posteriors', posteriors, 'true or false');
   if (
     signal !== undefined &&
     !(typeof signal === 'object' && signal !== null && 'aborted' in signal && 'addEventListener' in signal)
@@ -140,6 +165,7 @@ export function checkCall(options: unknown, names: readonly string[] = callNames
   }
   return {
     grads: grads as NonNullable<CallOptions['grads']>,
+    posteriors,
     params: checkParamsObject(params),
     ...(signal === undefined ? {} : { signal: signal as AbortSignal }),
   };

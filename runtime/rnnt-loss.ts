@@ -1,8 +1,10 @@
 /** The RNN-T loss under the names and defaults that ESPnet's users know. */
 import type { Batch } from './device.js';
-import { describe, InputError } from './errors.js';
+import { InputError } from './errors.js';
+import { elementReader } from './half.js';
 import type { SpecKernels } from './kernels.js';
 import { type GradientData, Loss, type LossArgument, type LossResult, type TensorBundle } from './loss.js';
+import { asParam, checkOption, type OptionName } from './named-options.js';
 import {
   type CallOptions,
   type CommonOptions,
@@ -35,20 +37,11 @@ interface Checked {
 
 function checkRnntOptions(options: Readonly<Record<string, unknown>>, defaultClamp: number): Checked {
   const { blank = 0, fastemitLambda = 0, clamp = defaultClamp, normalized = false } = options;
-  const refuse = (argument: string, value: unknown, allowed: string): InputError => {
-    const code = typeof value === 'number' ? 'range' : 'type';
-    return new InputError({ code, argument, problem: `is ${describe(value)}`, value, allowed });
-  };
-  if (typeof blank !== 'number' || !Number.isInteger(blank)) throw refuse('blank', blank, 'an integer');
-  if (typeof fastemitLambda !== 'number' || !(fastemitLambda >= 0 && fastemitLambda < Number.POSITIVE_INFINITY)) {
-    throw refuse('fastemitLambda', fastemitLambda, 'a finite number, at least 0');
-  }
-  if (typeof clamp !== 'number' || Number.isNaN(clamp)) throw refuse('clamp', clamp, 'a number; 0 or less is off');
-  if (typeof normalized !== 'boolean') throw refuse('normalized', normalized, 'true or false');
-  // An infinite bound bounds nothing.
+  for (const [name, value] of Object.entries({ blank, fastemitLambda, clamp, normalized }))
+    checkOption(name as OptionName, value);
   return {
-    normalized,
-    params: { blank, fastemitLambda, clamp: clamp > 0 && clamp < Number.POSITIVE_INFINITY ? clamp : 0 },
+    normalized: normalized as boolean,
+    params: { blank: blank as number, fastemitLambda: fastemitLambda as number, clamp: asParam('clamp', clamp) },
   };
 }
 
@@ -71,7 +64,7 @@ export class RNNTLoss extends Loss {
 
   /**
    * Costs, loss and gradient of a batch; never blocks the event loop. Tensors must not be changed before it settles.
-   * @param acts logits [B, T, U + 1, V] (log-probabilities if `normalized`), float32; float64 is converted
+   * @param acts logits [B, T, U + 1, V] (log-probabilities if `normalized`), float32, float16 or bfloat16; float64 is converted
    * @param labels [B, U], each in 0..V - 1 and not the blank; what lies in the padding does not matter
    * @param actLens [B], frames of each sample, 0..T
    * @param labelLens [B], labels of each sample, 0..U
@@ -110,16 +103,17 @@ export class RNNTLoss extends Loss {
    * Logits passed for log-probabilities are the commonest silent mistake, so the first cell of each sample is looked at:
    * its probabilities must not sum to more than 1. Less is allowed, as models that mask or discount symbols have it.
    */
-  protected override checkValues({ B, inputs, shapes, lengths }: Batch): void {
+  protected override checkValues({ B, inputs, shapes, lengths, storage }: Batch): void {
     if (!this.#normalized) return;
     const { acts } = inputs;
     if (acts === undefined) return; // in GPU memory
+    const at = elementReader(acts, storage.inputs?.acts);
     const [, T = 0, rows = 0, V = 0] = shapes.acts ?? [];
     for (let b = 0; b < B; b++) {
       if (lengths.actLens?.[b] === 0) continue;
       const start = b * T * rows * V;
       let total = 0;
-      for (let v = 0; v < V; v++) total += Math.exp(acts[start + v] ?? 0);
+      for (let v = 0; v < V; v++) total += Math.exp(at(start + v));
       // NaN passes: it is the sample's own affair.
       if (!(total > 1.01)) continue;
       throw new InputError({

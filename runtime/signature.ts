@@ -3,8 +3,9 @@
  * A compiled graph has it, and so has the header of a spec that runs as plain TypeScript; both give the
  * same struct, so that a mistake gets the same message on every device.
  */
-import type { Graph, InputDecl, LengthDecl, ParamDecl, SizeExpr } from '../compiler/graph/graph.js';
-import { evalSize, sizeSymbol } from '../compiler/graph/size.js';
+import { readsIn } from '../compiler/graph/free.js';
+import type { Expr, Graph, IndexRef, InputDecl, LengthDecl, ParamDecl, SizeExpr } from '../compiler/graph/graph.js';
+import { evalSize, printSize, sizeSymbol } from '../compiler/graph/size.js';
 import { parseDim } from '../dsl/dims.js';
 import type { LossDefinition } from '../dsl/types.js';
 
@@ -18,12 +19,95 @@ export interface SpecSignature {
   readonly params: readonly ParamDecl[];
   /** Names of the inputs that the spec gives a gradient for. */
   readonly gradients: readonly string[];
+  /** Of a spec that states arcs: what posteriors and alignments need to know. */
+  readonly lattice?: LatticeSignature;
 }
 
-/** The signature of a compiled spec. Plain data: it may be written to a cache as JSON. */
-export function signatureOfGraph(graph: Graph): SpecSignature {
+export interface LatticeSignature {
+  /** Extents of the nodes. */
+  readonly nodes: readonly SizeExpr[];
+  /** Where paths begin: int expressions of sizes and parameters. */
+  readonly start: readonly Expr[];
+  /** Which index of a node counts frames. */
+  readonly timeAxis: number;
+  /** In the order in which a best path numbers them. `frame`: the first frame of the arc, counted from the time of the node it leaves. */
+  readonly arcs: readonly { readonly name: string; readonly step: readonly number[]; readonly frame: number }[];
+  /** Names of the posteriors: the arcs' and 'occupancy'. */
+  readonly posteriors: readonly string[];
+}
+
+/**
+ * The signature of a compiled spec. Plain data: it may be written to a cache as JSON.
+ * @param graph its equations
+ * @param stated what its author stated: the lattice, if those are derived
+ */
+export function signatureOfGraph(graph: Graph, stated: Graph = graph): SpecSignature {
   const { name, doc, inputs, lengths, params } = graph;
-  return { name, doc, inputs, lengths, params, gradients: Object.keys(graph.gradients) };
+  const signature = { name, doc, inputs, lengths, params, gradients: Object.keys(graph.gradients) };
+  if (!stated.lattice) return signature;
+  const { axes, nodes, start, arcs } = stated.lattice;
+  const time = timeOf(signature, nodes);
+  return {
+    ...signature,
+    lattice: {
+      nodes,
+      start,
+      timeAxis: time.axis,
+      arcs: arcs.map(({ name, step, weight }) => ({
+        name,
+        step,
+        frame: frameOf(weight, axes[time.axis]!, time.size, inputs),
+      })),
+      posteriors: Object.keys(graph.perNode ?? {}),
+    },
+  };
+}
+
+/** Time is what grows with a length other than the targets'. */
+function timeOf(
+  signature: Pick<SpecSignature, 'inputs' | 'lengths'>,
+  nodes: readonly SizeExpr[],
+): { readonly axis: number; readonly size: string | undefined } {
+  const target = targetsOf(signature)?.size;
+  const sizes = signature.lengths.map(({ size }) => size).filter((size) => size !== target);
+  const axis = Math.max(
+    0,
+    nodes.findIndex(({ terms }) => sizes.some((size) => terms[size] !== undefined)),
+  );
+  return { axis, size: sizes.find((size) => nodes[axis]?.terms[size] !== undefined) };
+}
+
+/** Where a weight looks its frame up, as against its node's time t: -1 for acts(t - 1, v), 0 where it says nothing of the kind. */
+function frameOf(weight: Expr, time: IndexRef, size: string | undefined, inputs: readonly InputDecl[]): number {
+  for (const { source, indices } of readsIn(weight)) {
+    const input = inputs.find(({ name, element }) => name === source && element === 'f32');
+    const at = indices[input?.dims.findIndex((dim) => printSize(dim) === size) ?? -1];
+    if (at === time) return 0;
+    if (at?.op !== 'prim' || (at.name !== 'add' && at.name !== 'sub')) continue;
+    const [index, by] = at.args;
+    if (index === time && by?.op === 'const') return at.name === 'add' ? by.value : -by.value;
+  }
+  return 0;
+}
+
+/**
+ * What a path spells: the first int input with an axis that varies between utterances, that axis, and the argument that says how long it is.
+ * Reductions by target length go by it, and so do alignments.
+ */
+export function targetsOf({
+  inputs,
+  lengths,
+}: Pick<SpecSignature, 'inputs' | 'lengths'>):
+  | { readonly input: string; readonly size: string; readonly argument: string }
+  | undefined {
+  for (const input of inputs) {
+    if (input.element !== 'i32') continue;
+    for (const dim of input.dims) {
+      const decl = lengths.find(({ size }) => dim.terms[size] !== undefined);
+      if (decl !== undefined) return { input: input.name, ...decl };
+    }
+  }
+  return undefined;
 }
 
 /**

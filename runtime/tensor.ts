@@ -2,7 +2,9 @@
  * Tensors as callers write them, read into one form: dense row-major data and a shape.
  * Nothing here knows about losses; sizes are JavaScript numbers throughout, so more than 2^31 elements are fine.
  */
-import { describe, InputError } from './errors.js';
+import type { HalfType } from '../compiler/kernel/half.js';
+import { describe, InputError, listOf } from './errors.js';
+import { dtypeNames, type Float16ArrayLike, type HalfDType, isFloat16Array } from './half.js';
 
 export type IntArray =
   | Int8Array
@@ -18,31 +20,46 @@ export type RealArray = Float32Array | Float64Array;
 export type TypedArray = IntArray | RealArray;
 
 /** Dense and row-major: the last axis is the fastest. A scalar has shape []. */
-export interface Tensor<Data extends TypedArray = TypedArray> {
+export interface Tensor<Data extends TypedArray | Float16ArrayLike = TypedArray> {
   readonly data: Data;
   readonly shape: readonly number[];
+  /** What the bits in a Uint16Array are, where they are no integers. */
+  readonly dtype?: HalfDType;
 }
 
-/** Dense float32 in GPU memory, for real inputs on the webgpu device; the buffer is of its GPUDevice (`loss.gpuDevice()`). */
+/**
+ * Dense float32 in GPU memory, or float16 if `dtype` says so, for real inputs on the webgpu device; the buffer is of its GPUDevice
+ * (`loss.gpuDevice()`).
+ */
 export interface GpuTensor {
   readonly data: GPUBuffer;
   readonly shape: readonly number[];
+  readonly dtype?: 'float32' | HalfDType;
 }
 
 export type NestedNumbers = readonly (number | bigint | NestedNumbers)[] | RealArray | IntArray;
 
 /** What every tensor argument accepts: `{ data, shape }`, nested ordinary arrays, or (for one axis) a typed array. */
 export type TensorLike =
-  | { readonly data: TypedArray | readonly (number | bigint)[]; readonly shape: readonly number[] }
+  | {
+      readonly data: TypedArray | Float16ArrayLike | readonly (number | bigint)[];
+      readonly shape: readonly number[];
+      /** Needed for a Uint16Array that holds the bits of reals: 'float16' (also as NumPy's 'f2') or 'bfloat16'. */
+      readonly dtype?: string;
+    }
   | GpuTensor
   | NestedNumbers;
 
 /** A tensor whose structure has been checked, but not yet its element type or its values. */
 export interface RawTensor {
-  readonly data: TypedArray | readonly unknown[];
+  readonly data: TypedArray | Float16ArrayLike | readonly unknown[];
   readonly shape: readonly number[];
   /** Where the data is in GPU memory; `data` is then empty. */
   readonly buffer?: GPUBuffer;
+  /** Where the elements are of half precision. `data` is then a Uint16Array or a Float16Array, if it is on the host. */
+  readonly half?: HalfType;
+  /** The `dtype` the caller wrote, where that is of no use: for messages. */
+  readonly dtype?: unknown;
 }
 
 /** By what it has rather than by class: Node has no global GPUBuffer. */
@@ -60,7 +77,11 @@ const intClasses = [
   'BigInt64Array',
   'BigUint64Array',
 ];
-const realClasses = ['Float32Array', 'Float64Array'];
+const realClasses = ['Float16Array', 'Float32Array', 'Float64Array'];
+
+/** What a caller may write for a type. 'f2' is what npyjs calls it. */
+const halfTypes: Readonly<Record<string, HalfType>> = { float16: 'f16', f2: 'f16', bfloat16: 'bf16' };
+const allowedDtypes = listOf(Object.values(dtypeNames).map((name) => JSON.stringify(name)));
 
 /** By tag rather than instanceof, so that arrays of another realm (a worker, a vm) are taken too. */
 const classOf = (data: ArrayBufferView): string => Object.prototype.toString.call(data).slice(8, -1);
@@ -91,7 +112,7 @@ export function unravel(position: number, shape: readonly number[]): number[] {
 export function readTensor(argument: string, value: unknown): RawTensor {
   if (isView(value)) {
     checkTyped(argument, value);
-    return { data: value, shape: [value.length] };
+    return { data: value, shape: [value.length], ...(isFloat16Array(value) ? { half: 'f16' } : {}) };
   }
   if (Array.isArray(value)) return flatten(argument, value);
   if (typeof value === 'object' && value !== null && 'data' in value && 'shape' in value) {
@@ -106,8 +127,8 @@ export function readTensor(argument: string, value: unknown): RawTensor {
   });
 }
 
-function readDataAndShape(argument: string, value: { data: unknown; shape: unknown }): RawTensor {
-  const { data, shape } = value;
+function readDataAndShape(argument: string, value: { data: unknown; shape: unknown; dtype?: unknown }): RawTensor {
+  const { data, shape, dtype } = value;
   if ((value as { fortranOrder?: unknown }).fortranOrder === true) {
     throw new InputError({
       code: 'shape',
@@ -140,12 +161,15 @@ function readDataAndShape(argument: string, value: { data: unknown; shape: unkno
     }
   });
   if (isGpuBuffer(data)) {
-    const bytes = elementsOf(extents as number[]) * 4;
-    if (data.size >= bytes) return { data: [], shape: extents as number[], buffer: data };
+    const half = gpuHalf(argument, dtype);
+    // Bindings are whole words.
+    const bytes = Math.ceil((elementsOf(extents as number[]) * (half === undefined ? 4 : 2)) / 4) * 4;
+    const type = half === undefined ? {} : { half };
+    if (data.size >= bytes) return { data: [], shape: extents as number[], buffer: data, ...type };
     throw new InputError({
       code: 'shape',
       argument: `${argument}.data`,
-      problem: `is a GPUBuffer of ${data.size} bytes where shape ${printShape(extents as number[])} of float32 has ${bytes}`,
+      problem: `is a GPUBuffer of ${data.size} bytes where shape ${printShape(extents as number[])} of ${half === undefined ? 'float32' : dtypeNames[half]} has ${bytes}`,
       value: data.size,
       allowed: `at least ${bytes} bytes`,
     });
@@ -171,20 +195,47 @@ function readDataAndShape(argument: string, value: { data: unknown; shape: unkno
       allowed: `exactly ${wanted} elements`,
     });
   }
-  return { data: data as TypedArray | readonly unknown[], shape: numbers };
+  return { data: data as TypedArray | readonly unknown[], shape: numbers, ...halfOf(argument, data, dtype) };
+}
+
+/** What a dtype says of elements. Other words than ours are ignored (npyjs writes 'f4') where the array's class tells enough. */
+function halfOf(argument: string, data: unknown, dtype: unknown): Pick<RawTensor, 'half' | 'dtype'> {
+  const half = typeof dtype === 'string' && Object.hasOwn(halfTypes, dtype) ? halfTypes[dtype] : undefined;
+  if (isFloat16Array(data) && half !== 'bf16') return { half: 'f16' };
+  if (isView(data) && classOf(data) === 'Uint16Array') return half === undefined ? { dtype } : { half };
+  if (half === undefined || dtype === 'f2') return {};
+  throw new InputError({
+    code: 'dtype',
+    argument,
+    problem: `has dtype ${describe(dtype)}, but its data is ${isView(data) ? `a ${classOf(data)}` : describe(data)}`,
+    value: dtype,
+    allowed: half === 'f16' ? 'a Uint16Array of the bits, or a Float16Array' : 'a Uint16Array of the bits',
+  });
+}
+
+function gpuHalf(argument: string, dtype: unknown): HalfType | undefined {
+  if (dtype === undefined || dtype === 'float32') return undefined;
+  if (typeof dtype === 'string' && Object.hasOwn(halfTypes, dtype)) return halfTypes[dtype];
+  const allowed = `"float32" (the default), ${allowedDtypes}`;
+  throw new InputError({
+    code: 'dtype',
+    argument: `${argument}.dtype`,
+    problem: `is ${describe(dtype)}`,
+    value: dtype,
+    allowed,
+  });
 }
 
 /** @throws InputError for an array of another kind, or one whose memory was transferred away. */
 export function checkTyped(argument: string, data: ArrayBufferView): void {
   const name = classOf(data);
   if (!intClasses.includes(name) && !realClasses.includes(name)) {
-    const half = name === 'Float16Array' ? ' (float16 has to be converted: new Float32Array(array))' : '';
     throw new InputError({
       code: 'dtype',
       argument,
-      problem: `is a ${name}${half}`,
+      problem: `is a ${name}`,
       value: name,
-      allowed: 'Float32Array, Float64Array, or an integer typed array',
+      allowed: 'Float32Array, Float64Array, Float16Array, or an integer typed array',
     });
   }
   try {
@@ -266,13 +317,15 @@ export function toReals(argument: string, raw: RawTensor, element: 'f32' | 'f64'
     const name = classOf(data);
     if (name === 'Float32Array' || (name === 'Float64Array' && element === 'f64')) return data as RealArray;
     if (name === 'Float64Array') return new Float32Array(data as Float64Array);
-    const half = name === 'Uint16Array' ? ' (if it holds float16 or bfloat16 bits, convert them to float32 first)' : '';
+    const bits = name === 'Uint16Array';
+    const unnamed = bits ? (raw.dtype === undefined ? ' without a dtype' : ` of dtype ${describe(raw.dtype)}`) : '';
+    const named = `{ data, shape, dtype } with dtype ${allowedDtypes} for bits of half precision, `;
     throw new InputError({
       code: 'dtype',
       argument,
-      problem: `is an ${name}`.replace('an Uint', 'a Uint').replace('an Big', 'a Big') + half,
+      problem: `is an ${name}`.replace('an Uint', 'a Uint').replace('an Big', 'a Big') + unnamed,
       value: name,
-      allowed: 'Float32Array, Float64Array (converted) or nested arrays of numbers',
+      allowed: `${bits ? named : ''}Float32Array, Float64Array (converted) or nested arrays of numbers`,
     });
   }
   const reals = element === 'f32' ? new Float32Array(data.length) : new Float64Array(data.length);
@@ -306,7 +359,7 @@ export function checkIntElements(argument: string, raw: RawTensor): void {
     });
   }
   if (!isView(raw.data)) return;
-  const name = classOf(raw.data);
+  const name = raw.half === undefined ? classOf(raw.data) : `tensor of ${dtypeNames[raw.half]}`;
   if (intClasses.includes(name)) return;
   throw new InputError({
     code: 'dtype',

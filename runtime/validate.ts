@@ -4,8 +4,9 @@
  */
 import type { InputDecl, LengthDecl, SizeExpr } from '../compiler/graph/graph.js';
 import { evalSize, printSize } from '../compiler/graph/size.js';
-import type { Batch } from './device.js';
+import type { Batch, Device } from './device.js';
 import { describe, InputError, TrellisError } from './errors.js';
+import { bitsOf, decode, dtypeNames, type HalfArray } from './half.js';
 import type { SpecSignature } from './signature.js';
 import { checkIntElements, intAt, printShape, type RawTensor, readTensor, toReals } from './tensor.js';
 
@@ -266,8 +267,7 @@ export function ownSizes(
 /**
  * Element types and values of the inputs, once shapes, lengths and parameters are known. Int inputs are copied, and
  * only what lies within an utterance is looked at: padding becomes 0, whatever it was.
- * @param reals 'f64': Float64Array inputs are kept as they are
- * @param gpu true: real inputs may be in GPU memory; those are left out of the result
+ * @param device whose `reals`, `halves` and `gpu` say what real inputs may be; those in GPU memory are left out of the result
  * @throws InputError
  */
 export function convertInputs(
@@ -275,19 +275,43 @@ export function convertInputs(
   shapes: Shapes,
   lengths: Batch['lengths'],
   params: Readonly<Record<string, number>>,
-  reals: 'f32' | 'f64',
-  gpu: boolean,
+  device: Pick<Device, 'name' | 'reals' | 'halves' | 'gpu'>,
 ): Record<string, Batch['inputs'][string]> {
   const inputs: Record<string, Batch['inputs'][string]> = {};
   for (const input of signature.inputs) {
     const raw = shapes.raw[input.name] as RawTensor;
-    if (gpu && raw.buffer !== undefined) continue;
+    if (device.gpu !== undefined && raw.buffer !== undefined) {
+      if (raw.half !== undefined && !device.halves?.includes(raw.half)) throw unreadable(input.name, raw, device.name);
+      continue;
+    }
     inputs[input.name] =
       input.element === 'f32'
-        ? toReals(input.name, raw, reals)
+        ? realsOf(input.name, raw, device)
         : readInts(signature, input, raw, shapes, lengths, params);
   }
   return inputs;
+}
+
+function realsOf(
+  name: string,
+  raw: RawTensor,
+  { reals, halves }: Pick<Device, 'reals' | 'halves'>,
+): Batch['inputs'][string] {
+  if (raw.half === undefined || raw.buffer !== undefined) return toReals(name, raw, reals);
+  const bits = bitsOf(raw.data as HalfArray);
+  return halves?.includes(raw.half) ? bits : decode(raw.half, bits, reals);
+}
+
+/** What is on the GPU is not converted on the host. */
+function unreadable(argument: string, { buffer, half }: RawTensor, device: string): InputError {
+  const type = dtypeNames[half ?? 'f16'];
+  return new InputError({
+    code: 'dtype',
+    argument,
+    problem: `is a GPUBuffer of ${type}, which the kernels of this ${device} device cannot read`,
+    value: buffer,
+    allowed: `a GPUBuffer of float32, or the ${type} in a Uint16Array`,
+  });
 }
 
 function readInts(

@@ -110,6 +110,11 @@ table('atanhTail', 'P in 2 atanh(s) = 2 s + s^3 P(s^2) for |s| <= 3 - 2 sqrt(2):
 table('atanhWide', 'The same P for 0 <= s <= 1/3: log(1 + y) for 0 <= y <= 1, without reduction.',
       atanh_tail, lambda z: away(z) / (atanh_tail(z) * away(z) + 2), 0, mpf(1) / 9, (4, 10))
 
+table('expShort', 'e^r for |r| <= ln(2)/2, to the precision of a step of a lattice: see logAddExp in compiler/llvm/math.ts.',
+      exp, lambda r: 1 / exp(r), -half, half, (None, 7))
+table('log1pShort', 'P in log(1 + y) = y P(y) for 0 <= y <= 1, to the same precision and without a division.',
+      lambda y: log1p(away(y)) / away(y), lambda y: away(y) / log1p(away(y)), 0, 1, (None, 11))
+
 print('/** ln 2 in two parts: `high` has so few bits that a whole number of the exponent range times it is exact. */')
 print('export const ln2 = {')
 for bits, high_bits in ((32, 14), (64, 40)):

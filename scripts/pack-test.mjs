@@ -1,7 +1,7 @@
 // Packs the package, installs the tarball in an empty folder elsewhere, and uses it as a stranger would: golden cases
 // through the library, the command on the shipped spec and on a copied one, and the declarations under strict tsc.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root } from './setup.mjs';
@@ -44,8 +44,43 @@ try {
     }
   }
   console.log('npx trellis loss: the shipped spec and a copied one agree with the published costs');
+  // A shipped spec is not read, until it is edited; then the edit counts.
+  const shipped = join(app, 'node_modules', 'trellis-jit', 'specs', 'rnnt-normalized.ts');
+  const words = ['trellis', 'loss', 'rnnt-normalized', ...tensors, '--reduction', 'sum', '--json', '--no-cache'];
+  const timed = () => {
+    const [name, ...rest] = words;
+    const result = spawnSync('npx', [name, ...rest], {
+      cwd: app,
+      env: { ...env, TRELLIS_TIME: '1' },
+      encoding: 'utf8',
+      shell: process.platform === 'win32',
+    });
+    return {
+      stages: [...result.stderr.matchAll(/^trellis: \S+: (\w+)/gm)].map((match) => match[1]),
+      ...JSON.parse(result.stdout),
+    };
+  };
+  if (devices.includes('cpu')) {
+    const before = timed();
+    const text = readFileSync(shipped, 'utf8');
+    const edited = text.replace('* logLik,', '* 2 * logLik,');
+    if (edited === text) throw new Error('nothing to edit in rnnt-normalized.ts');
+    writeFileSync(shipped, edited);
+    const after = timed();
+    writeFileSync(shipped, text);
+    if (before.stages.includes('graph')) throw new Error(`a shipped spec was read: ${before.stages.join(', ')}`);
+    if (!after.stages.includes('graph')) throw new Error(`an edited spec was not read: ${after.stages.join(', ')}`);
+    if (after.loss === before.loss) throw new Error(`an edit of a shipped spec did not count: ${after.loss}`);
+    console.log('shipped specs start without the parser, and an edited one is read again');
+  }
   run(app, 'npx', 'trellis', 'dump', './my-loss.ts', '--stage', 'kernels');
   run(app, 'npx', 'trellis', 'doctor');
+  if (devices.includes('cpu')) {
+    const words = ['trellis', 'bench', '2,20,9,64', '--rounds', '1', '--json'];
+    const { shapes } = JSON.parse(run(app, 'npx', ...words));
+    if (!(shapes[0].ratio.lossAndGradient.median > 0)) throw new Error(`${words.join(' ')} measured nothing`);
+    console.log('npx trellis bench: processes of its own are found in the installed package');
+  }
 
   const compilerOptions = {
     strict: true,

@@ -10,7 +10,7 @@
  *
  *   -[v = blank] q0 - [v = label] (1 + lambda) qy
  */
-import { defineLoss, exp, type Field2, f32, field, i32, logAddExp, max, min, recurrence } from 'trellis-jit/dsl';
+import { arc, defineLoss, f32, i32, lattice, max, min } from 'trellis-jit/dsl';
 
 export default defineLoss(
   {
@@ -19,33 +19,16 @@ export default defineLoss(
     inputs: { acts: f32('T', 'U+1', 'V'), labels: i32('U', { not: 'blank' }) },
     params: { blank: 0, fastemitLambda: 0, clamp: 0 },
   },
-  ({ acts, labels, T, U, V, blank, fastemitLambda, clamp }) => {
-    const stay = field([T, U + 1], (t, u) => acts(t, u, blank));
-    const emit = field([T, U], (t, u) => acts(t, u, labels(u)));
-
-    const alpha: Field2 = recurrence([T, U + 1], (t, u) =>
-      t === 0 && u === 0 ? 0 : logAddExp(alpha(t - 1, u) + stay(t - 1, u), alpha(t, u - 1) + emit(t, u - 1)),
-    );
-    const beta: Field2 = recurrence([T, U + 1], (t, u) =>
-      t === T - 1 && u === U ? stay(t, u) : logAddExp(beta(t + 1, u) + stay(t, u), beta(t, u + 1) + emit(t, u)),
-    );
-    const logLik = beta(0, 0);
-
-    // At most 1: at log-probabilities far below zero the four terms do not cancel exactly.
-    const posterior = (logWeight: number) => exp(min(0, logWeight - logLik));
-    const stayed = field([T, U + 1], (t, u) =>
-      t === T - 1 && u === U ? 1 : posterior(alpha(t, u) + stay(t, u) + beta(t + 1, u)),
-    );
-    const emitted = field(
-      [T, U],
-      (t, u) => (1 + fastemitLambda) * posterior(alpha(t, u) + emit(t, u) + beta(t, u + 1)),
-      { outside: 0 },
-    );
-
-    const grad = field([T, U + 1, V], (t, u, v) => {
-      const g = -(v === blank ? stayed(t, u) : 0) - (v === labels(u) ? emitted(t, u) : 0);
-      return clamp > 0 ? max(-clamp, min(clamp, g)) : g;
-    });
-    return { loss: -(1 + fastemitLambda) * logLik, gradients: { acts: grad } };
-  },
+  ({ acts, labels, T, U, blank, fastemitLambda, clamp }) =>
+    lattice({
+      nodes: [T, U + 1],
+      start: [0, 0],
+      end: [T, U],
+      arcs: [
+        arc({ name: 'stay', step: [1, 0], weight: (t, u) => acts(t, u, blank), final: true }),
+        arc({ name: 'emit', step: [0, 1], weight: (t, u) => acts(t, u, labels(u)), scale: 1 + fastemitLambda }),
+      ],
+      loss: (logLik) => -(1 + fastemitLambda) * logLik,
+      gradient: (g) => (clamp > 0 ? max(-clamp, min(clamp, g)) : g),
+    }),
 );

@@ -2,21 +2,17 @@
  * RNN-T: the transducer loss of Graves, "Sequence Transduction with Recurrent Neural Networks" (arXiv 1211.3711), with
  * the label weighting of FastEmit (Yu et al., arXiv 2010.11148) and a clamp on the gradient.
  *
- * Node (t, u): frame t is current and u labels are out. A blank stays at u and goes to the next frame, a label is
- * emitted within its frame. With b(t, u) and e(t, u) the probabilities of the two,
+ * Node (t, u): frame t is current and u labels are out. With b(t, u) and e(t, u) the probabilities of the blank and of label u,
+ * from a softmax of acts(t, u, .),
  *
- *   alpha(0, 0) = 1,   alpha(t, u) = alpha(t-1, u) b(t-1, u) + alpha(t, u-1) e(t, u-1)
- *   beta(T-1, U) = b(T-1, U),   beta(t, u) = b(t, u) beta(t+1, u) + e(t, u) beta(t, u+1)
- *   P = beta(0, 0),   loss = -(1 + lambda) log P
+ *   (t, u) -> (t + 1, u)    with weight b(t, u): a blank goes on to the next frame
+ *   (t, u) -> (t, u + 1)    with weight e(t, u): a label is emitted within its frame
  *
- * and, with the posteriors q0 = alpha(t, u) b(t, u) beta(t+1, u) / P of staying (1 at the last blank) and
- * qy = alpha(t, u) e(t, u) beta(t, u+1) / P of emitting, the gradient with respect to the logits is
- *
- *   p_v (q0 + (1 + lambda) qy) - [v = blank] q0 - [v = label] (1 + lambda) qy
- *
- * which for lambda > 0 is, as FastEmit means it, the gradient of no scalar.
+ * from (0, 0) to the end (T, U), which only the blank at (T - 1, U) enters. loss = -(1 + lambda) log sum over paths. FastEmit
+ * counts label arcs 1 + lambda times, which for lambda > 0 makes the gradient that of no scalar. rnnt-equations.ts has the
+ * recurrences and the gradient that follow from these arcs, written out.
  */
-import { defineLoss, exp, type Field2, f32, field, i32, logAddExp, logSumExp, recurrence } from 'trellis-jit/dsl';
+import { arc, defineLoss, f32, i32, lattice, logSoftmax, max, min } from 'trellis-jit/dsl';
 
 export default defineLoss(
   {
@@ -26,37 +22,17 @@ export default defineLoss(
     params: { blank: 0, fastemitLambda: 0, clamp: 0 },
   },
   ({ acts, labels, T, U, V, blank, fastemitLambda, clamp }) => {
-    const logZ = field([T, U + 1], (t, u) => logSumExp(V, (v) => acts(t, u, v)));
-    // A symbol of logit log 0 is impossible even in a row of nothing else, where the softmax would be 0 / 0.
-    const normalise = (logit: number, z: number) => (logit === -Infinity ? -Infinity : logit - z);
-    const stay = field([T, U + 1], (t, u) => normalise(acts(t, u, blank), logZ(t, u)));
-    const emit = field([T, U], (t, u) => normalise(acts(t, u, labels(u)), logZ(t, u)));
-
-    const alpha: Field2 = recurrence([T, U + 1], (t, u) =>
-      t === 0 && u === 0 ? 0 : logAddExp(alpha(t - 1, u) + stay(t - 1, u), alpha(t, u - 1) + emit(t, u - 1)),
-    );
-    const beta: Field2 = recurrence([T, U + 1], (t, u) =>
-      t === T - 1 && u === U ? stay(t, u) : logAddExp(beta(t + 1, u) + stay(t, u), beta(t, u + 1) + emit(t, u)),
-    );
-    const logLik = beta(0, 0);
-
-    // At most 1: at logits near the limits of float32 the four terms do not cancel exactly.
-    const posterior = (logWeight: number) => exp(Math.min(0, logWeight - logLik));
-    const stayed = field([T, U + 1], (t, u) =>
-      t === T - 1 && u === U ? 1 : posterior(alpha(t, u) + stay(t, u) + beta(t + 1, u)),
-    );
-    const emitted = field(
-      [T, U],
-      (t, u) => (1 + fastemitLambda) * posterior(alpha(t, u) + emit(t, u) + beta(t, u + 1)),
-      { outside: 0 },
-    );
-    const visits = field([T, U + 1], (t, u) => stayed(t, u) + emitted(t, u));
-
-    const grad = field([T, U + 1, V], (t, u, v) => {
-      const shared = visits(t, u) === 0 ? 0 : exp(acts(t, u, v) - logZ(t, u)) * visits(t, u);
-      const g = shared - (v === blank ? stayed(t, u) : 0) - (v === labels(u) ? emitted(t, u) : 0);
-      return clamp > 0 ? Math.max(-clamp, Math.min(clamp, g)) : g;
+    const logp = logSoftmax(acts, V);
+    return lattice({
+      nodes: [T, U + 1],
+      start: [0, 0],
+      end: [T, U],
+      arcs: [
+        arc({ name: 'stay', step: [1, 0], weight: (t, u) => logp(t, u, blank), final: true }),
+        arc({ name: 'emit', step: [0, 1], weight: (t, u) => logp(t, u, labels(u)), scale: 1 + fastemitLambda }),
+      ],
+      loss: (logLik) => -(1 + fastemitLambda) * logLik,
+      gradient: (g) => (clamp > 0 ? max(-clamp, min(clamp, g)) : g),
     });
-    return { loss: -(1 + fastemitLambda) * logLik, gradients: { acts: grad } };
   },
 );

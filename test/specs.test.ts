@@ -22,7 +22,7 @@ import {
   specName,
 } from './specs.js';
 
-const folders = ['./specs/', './specs/arcs/', '../specs/'];
+const folders = ['./specs/', '../specs/'];
 const files = folders.flatMap((folder) => {
   const path = fileURLToPath(new URL(folder, import.meta.url));
   return readdirSync(path)

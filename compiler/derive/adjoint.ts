@@ -18,7 +18,8 @@ export interface Contribution {
 export class Terms {
   constructor(readonly b: GraphBuilder) {}
 
-  private negated(a: Expr): Expr | undefined {
+  /** What a is the negative of, if it is written as one. */
+  negated(a: Expr): Expr | undefined {
     return a.op === 'prim' && a.name === 'neg' && a.type === 'real' ? a.args[0] : undefined;
   }
   neg(a: Expr): Expr {

@@ -5,7 +5,7 @@ import type { SizeExpr } from '../graph/graph.js';
 import { printSize } from '../graph/size.js';
 import { axisName, closureOf, elementNodes, evaluateCell, knownKeys, nameOfSource, takes } from './arguments.js';
 import type { Argument, Context, Reader } from './context.js';
-import { asIndex, asSize } from './indices.js';
+import { asIndex, asSize, floorDivision } from './indices.js';
 import { arcUsage, declareArc, declareLattice, latticeUsage } from './lattice.js';
 import { applyPrimitive, asReal } from './operators.js';
 import { declareLogSoftmax } from './softmax.js';
@@ -47,6 +47,8 @@ export function callBuiltin(reader: Reader, name: string, args: readonly Argumen
   }
   if (reductionWords[name]) return reduction(reader, name, args, node);
   switch (name) {
+    case 'floorDiv':
+      return floorDivision(context, takes(context, name, args, node, 2, 2, 'floorDiv(i, 2)'), node);
     case 'field':
     case 'recurrence':
       return declareField(context, name, args, node);

@@ -2,6 +2,7 @@
 import type { ts } from 'ts-morph';
 import { usualLengths } from '../../dsl/define.js';
 import type { Graph, InputDecl, LengthDecl, ParamDecl, SizeExpr } from '../graph/graph.js';
+import { StaticsError } from '../source.js';
 import { knownKeys } from './arguments.js';
 import type { Context } from './context.js';
 import { didYouMean, listWords } from './suggest.js';
@@ -263,14 +264,13 @@ function replaceStatics(declared: Graph['statics'], given: Graph['statics']): Gr
   for (const [name, value] of Object.entries(given)) {
     const known = declared[name];
     if (known === undefined) {
-      throw new RangeError(
-        `statics: the spec declares no static ${name}; it declares ${listWords(Object.keys(declared))}`,
-      );
+      const names = Object.keys(declared);
+      throw new StaticsError(name, 'is no static of the spec', names.length === 0 ? 'none' : listWords(names));
     }
     const values = Array.isArray(value) ? value : [value];
     if (Array.isArray(known) !== Array.isArray(value) || !values.every(Number.isFinite)) {
       const kind = Array.isArray(known) ? 'an array of finite numbers' : 'a finite number';
-      throw new RangeError(`statics: ${name} is ${JSON.stringify(value)}; it must be ${kind}`);
+      throw new StaticsError(name, `is ${JSON.stringify(value)}`, kind);
     }
   }
   return { ...declared, ...given };

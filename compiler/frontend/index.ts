@@ -31,7 +31,7 @@ export interface ReadOptions {
  * Reads a spec and everything it imports.
  * @param file Path of a TypeScript file whose default export is `defineLoss(...)`; relative to the working directory.
  * @throws SpecError at the first mistake, with file, line, column, a code frame and a hint.
- * @throws RangeError for statics that the spec does not declare, or of another kind than it declares.
+ * @throws StaticsError for statics that the spec does not declare, or of another kind than it declares.
  * @throws Error of node:fs when the file cannot be read.
  */
 export function readSpec(file: string, options: ReadOptions = {}): SpecReading {

@@ -4,9 +4,10 @@ import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
 import { addSize, printSize, scaleSize, sizeConst, sizeSymbol } from '../graph/size.js';
 import type { Argument, Context } from './context.js';
 import { numeric } from './operators.js';
-import { describe, hasKind } from './values.js';
+import { describe, hasKind, scalar, type Value } from './values.js';
+import { primitiveOf } from './vocabulary.js';
 
-/** constant + sum of coefficient * atom, where atoms are indices, sizes, parameters and int reads. */
+/** constant + sum of coefficient * atom, where atoms are indices, sizes, parameters, int reads and quotients of such. */
 export interface Linear {
   readonly constant: number;
   readonly terms: ReadonlyMap<Expr, number>;
@@ -47,6 +48,7 @@ function walk(expr: Expr): Linear {
       return walk(expr.args[0]);
     case 'prim': {
       const [a, b] = expr.args;
+      if (expr.name === 'floorDiv') return { constant: 0, terms: new Map([[expr, 1]]) };
       if (expr.name === 'neg') return combine(constantOf(0), walk(a!), -1);
       if (expr.name === 'add' || expr.name === 'sub') return combine(walk(a!), walk(b!), expr.name === 'add' ? 1 : -1);
       if (expr.name !== 'mul') throw new NotLinear(expr);
@@ -79,6 +81,37 @@ export function wouldBeInt(context: Context, expr: Expr): string[] | undefined {
     atom.op === 'param' && atom.type === 'real' ? [atom.name] : [],
   );
   return params.every((name) => Number.isInteger(context.paramDefaults.get(name))) ? params : undefined;
+}
+
+/** floorDiv(a, divisor): of an int by a constant. */
+export function floorDivision(context: Context, args: readonly Argument[], node: ts.Node): Value {
+  const [whole, part] = args as [Argument, Argument];
+  const divisor = part.value;
+  if (typeof divisor !== 'number' || !Number.isInteger(divisor) || divisor < 1) {
+    const what = typeof divisor === 'number' ? String(divisor) : describe(divisor);
+    context.fail(
+      part.node,
+      'floor-div-divisor',
+      `floorDiv divides by a constant of at least 1, and this is ${what}`,
+      'Write floorDiv(i, 2), with a number or a static that is 1, 2, 3, ...',
+    );
+  }
+  const dividend = numeric(context, whole.value, whole.node);
+  const isInt = typeof dividend === 'number' ? Number.isInteger(dividend) : dividend.type === 'int';
+  if (!isInt) {
+    const params = typeof dividend === 'number' ? undefined : wouldBeInt(context, dividend);
+    if (params && params.length > 0) context.demandInts(params);
+    const place = typeof dividend === 'number' ? whole.node : context.placeWithin(dividend, whole.node);
+    context.fail(
+      place,
+      'floor-div-operand',
+      `floorDiv divides an integer, but ${place.getText()} is a real number`,
+      'Divide what is made of index variables, sizes, integer constants, int parameters and i32 inputs; reals divide by /.',
+    );
+  }
+  if (typeof dividend === 'number') return primitiveOf('floorDiv', dividend, divisor);
+  const { builder } = context;
+  return scalar(context.note(builder.prim('floorDiv', dividend, builder.int(divisor)), node));
 }
 
 /** An extent: affine in sizes, nothing else. */

@@ -1,6 +1,6 @@
 /** Operators and primitives on values: what is known is computed, the rest becomes expressions. */
 import type { ts } from 'ts-morph';
-import type { PrimitiveName } from '../../dsl/primitives.js';
+import { onInts, type PrimitiveName } from '../../dsl/primitives.js';
 import { type CompareOp, comparisons, type Expr } from '../graph/graph.js';
 import type { Argument, Context } from './context.js';
 import { TS } from './typescript.js';
@@ -60,8 +60,8 @@ export function applyPrimitive(context: Context, name: PrimitiveName, args: read
   if (numbers.every((n) => typeof n === 'number')) {
     return primitiveOf(name, ...(numbers as [number, number?]));
   }
-  const onInts = ['add', 'sub', 'mul', 'neg', 'min', 'max'].includes(name) && numbers.every(isIntLike);
-  const operands = args.map((arg) => (onInts ? asInt(context, arg) : asReal(context, arg)));
+  const asInts = onInts.has(name) && numbers.every(isIntLike);
+  const operands = args.map((arg) => (asInts ? asInt(context, arg) : asReal(context, arg)));
   return scalar(context.builder.prim(name, ...operands));
 }
 

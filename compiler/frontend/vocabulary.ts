@@ -1,5 +1,5 @@
 /** The words of the language, by the name `trellis-jit/dsl` exports them under, and the JavaScript globals it shares. */
-import { type PrimitiveName, primitives, type ReductionName } from '../../dsl/primitives.js';
+import { type OperationName, operations, type PrimitiveName, type ReductionName } from '../../dsl/primitives.js';
 
 /** Functions of one number. */
 export const unaryWords: Readonly<Record<string, PrimitiveName>> = {
@@ -26,6 +26,8 @@ export const reductionWords: Readonly<Record<string, ReductionName>> = {
   minOver: 'min',
   logSumExp: 'logSumExp',
 };
+/** Functions of ints. */
+export const intWords = ['floorDiv'] as const;
 export const formWords = ['defineLoss', 'f32', 'i32', 'field', 'recurrence', 'lattice', 'arc', 'logSoftmax'] as const;
 export const constantWords: Readonly<Record<string, number>> = { logZero: Number.NEGATIVE_INFINITY };
 
@@ -34,6 +36,7 @@ export const vocabulary: ReadonlySet<string> = new Set([
   ...Object.keys(reductionWords),
   ...Object.keys(foldWords),
   ...Object.keys(unaryWords),
+  ...intWords,
   ...Object.keys(constantWords),
 ]);
 
@@ -51,4 +54,4 @@ export const impureGlobals: ReadonlySet<string> = new Set(
 );
 
 /** The meaning of a primitive on numbers that are known while reading. */
-export const primitiveOf = (name: PrimitiveName, a: number, b = 0): number => primitives[name].f64(a, b);
+export const primitiveOf = (name: OperationName, a: number, b = 0): number => operations[name].f64(a, b);

@@ -5,7 +5,7 @@
  * Only integer and boolean constants are folded here (offsets in indices become short). Floating-point
  * rules such as x * 0 -> 0 are not applied: they are wrong for NaN and infinities.
  */
-import { type PrimitiveName, primitives, type ReductionName } from '../../dsl/primitives.js';
+import { type OperationName, onInts, operations, type ReductionName } from '../../dsl/primitives.js';
 import { CompilerBug } from '../source.js';
 import {
   type CompareOp,
@@ -69,31 +69,46 @@ export class GraphBuilder {
     return this.intern(`read ${type} ${source} ${ids(indices)}`, { op: 'read', type, source, indices });
   }
 
-  prim(name: PrimitiveName, ...args: Expr[]): Expr {
-    const row = primitives[name];
+  prim(name: OperationName, ...args: Expr[]): Expr {
+    const row = operations[name];
     if (args.length !== row.arity)
       throw new CompilerBug('graph', `${name} takes ${row.arity} operands, got ${args.length}`);
     const type = args[0]!.type;
     for (const arg of args) this.expect(arg, type === 'int' ? 'int' : 'real', `operand of ${name}`);
     if (type === 'int') {
+      const [, divisor] = args;
+      if (name === 'floorDiv' && !(divisor?.op === 'const' && divisor.value >= 1))
+        throw new CompilerBug('graph', 'floorDiv by what is no constant of at least 1');
       const folded = this.foldInt(name, args);
       if (folded) return folded;
     }
     return this.intern(`prim ${name} ${ids(args)}`, { op: 'prim', type: type as 'real' | 'int', name, args });
   }
 
-  private foldInt(name: PrimitiveName, args: readonly Expr[]): Expr | undefined {
-    if (!['add', 'sub', 'mul', 'neg', 'min', 'max'].includes(name)) throw new CompilerBug('graph', `${name} on ints`);
+  private foldInt(name: OperationName, args: readonly Expr[]): Expr | undefined {
+    if (!onInts.has(name)) throw new CompilerBug('graph', `${name} on ints`);
     const [a, b] = args as [Expr, Expr | undefined];
     if (args.every((arg) => arg.op === 'const')) {
       const values = args.map((arg) => (arg as { value: number }).value);
-      return this.int(primitives[name].f64(values[0]!, values[1] ?? 0));
+      return this.int(operations[name].f64(values[0]!, values[1] ?? 0));
     }
     if ((name === 'add' || name === 'sub') && b?.op === 'const' && b.value === 0) return a;
     if (name === 'add' && a.op === 'const' && a.value === 0) return b;
-    if (name === 'mul' && b?.op === 'const' && b.value === 1) return a;
+    if ((name === 'mul' || name === 'floorDiv') && b?.op === 'const' && b.value === 1) return a;
     if (name === 'mul' && a.op === 'const' && a.value === 1) return b;
+    if (name === 'floorDiv' && b?.op === 'const') return this.exactQuotient(a, b.value);
     return undefined;
+  }
+
+  /** (2 * i + 1) / 2 rounded down is i: of a multiple, perhaps with a constant added. */
+  private exactQuotient(a: Expr, divisor: number): Expr | undefined {
+    if (a.op !== 'prim') return undefined;
+    const [x, y] = a.args as [Expr, Expr | undefined];
+    if (a.name === 'mul' && x.op === 'const' && x.value % divisor === 0)
+      return this.prim('mul', this.int(x.value / divisor), y!);
+    if (a.name !== 'add' || y?.op !== 'const') return undefined;
+    const whole = this.exactQuotient(x, divisor);
+    return whole && this.prim('add', whole, this.int(Math.floor(y.value / divisor)));
   }
 
   compare(op: CompareOp, a: Expr, b: Expr): Expr {

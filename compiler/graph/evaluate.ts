@@ -2,7 +2,7 @@
  * What a graph means, in float64: every cell computed from its equation when it is first needed, and kept.
  * Slow and obvious; it judges everything faster.
  */
-import { primitives, reductions } from '../../dsl/primitives.js';
+import { operations, primitives, reductions } from '../../dsl/primitives.js';
 import { CompilerBug } from '../source.js';
 import { operands } from './build.js';
 import { comparisons, type Expr, type FieldDecl, type Graph, type IndexRef, type InputDecl } from './graph.js';
@@ -25,28 +25,44 @@ export interface GraphUtterance {
 export interface GraphResult {
   readonly loss: number;
   /** By input: dense, row-major, of the input's own dims. All zero when the loss is +Infinity. */
-  readonly gradients: Readonly<Record<string, { readonly data: Float64Array; readonly shape: readonly number[] }>>;
+  readonly gradients: Readonly<Record<string, GraphTensor>>;
+  /** `Graph.perNode`, on request; likewise. */
+  readonly perNode: Readonly<Record<string, GraphTensor>>;
+}
+
+export interface GraphTensor {
+  readonly data: Float64Array;
+  readonly shape: readonly number[];
 }
 
 /**
- * Evaluates the loss and all gradients of one utterance.
+ * Evaluates the loss, all gradients and, where `wants.perNode`, the results over the nodes of one utterance.
  * @throws CompilerBug for a graph that still has a lattice, whose equations have not been derived.
  * @throws Error naming what is missing when an input or a size has no value, or when cells wait for each other in a circle.
  */
-export function evaluateGraph(graph: Graph, utterance: GraphUtterance): GraphResult {
+export function evaluateGraph(
+  graph: Graph,
+  utterance: GraphUtterance,
+  wants: { readonly gradients?: boolean; readonly perNode?: boolean } = {},
+): GraphResult {
   if (graph.lattice)
     throw new CompilerBug('graph', `${graph.name} states a lattice: derive its equations before they are evaluated`);
   const machine = new Machine(graph, utterance);
   const loss = machine.evaluate(graph.loss);
-  const gradients: Record<string, { data: Float64Array; shape: readonly number[] }> = {};
-  for (const [input, name] of Object.entries(graph.gradients)) {
+  const dense = (name: string): GraphTensor => {
     const field = machine.fields.get(name);
-    if (!field) throw new CompilerBug('graph', `the gradient of ${input} is ${name}, which is not a field`);
+    if (!field) throw new CompilerBug('graph', `the result ${name} is not a field`);
     // No path: the rule of the language, since the posteriors are 0 / 0 there.
     const data = loss === Number.POSITIVE_INFINITY ? new Float64Array(field.count) : machine.all(field);
-    gradients[input] = { data, shape: field.shape };
-  }
-  return { loss, gradients };
+    return { data, shape: field.shape };
+  };
+  const all = (names: Readonly<Record<string, string>>): Record<string, GraphTensor> =>
+    Object.fromEntries(Object.entries(names).map(([key, name]) => [key, dense(name)]));
+  return {
+    loss,
+    gradients: wants.gradients === false ? {} : all(graph.gradients),
+    perNode: wants.perNode === true ? all(graph.perNode ?? {}) : {},
+  };
 }
 
 /** Of a cell. Waiting: what it needs has been put on the stack above it. */
@@ -204,7 +220,7 @@ class Machine {
           expr.indices.map((index) => this.code(index)),
         );
       case 'prim': {
-        const { f64 } = primitives[expr.name];
+        const { f64 } = operations[expr.name];
         const [a, b] = expr.args.map((arg) => this.code(arg)) as [Code, Code?];
         return b ? () => f64(a(), b()) : () => f64(a(), 0);
       }

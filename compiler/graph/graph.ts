@@ -7,7 +7,7 @@
  * object, and identity can be used as a key. Where an expression came from is kept beside it, in
  * `Graph.origins`, because several lines of a spec may share one node.
  */
-import type { PrimitiveName, ReductionName } from '../../dsl/primitives.js';
+import type { OperationName, ReductionName } from '../../dsl/primitives.js';
 
 /** A place in a spec file: what diagnostics point at. 1-based line and column. */
 export interface Origin {
@@ -89,10 +89,10 @@ export interface ReadExpr extends Node<'real' | 'int'> {
   readonly source: string;
   readonly indices: readonly Expr[];
 }
-/** A primitive. On reals all primitives; on ints only add, sub, mul, neg, min, max. */
+/** An operation. On reals all primitives; on ints only add, sub, mul, neg, min, max, and floorDiv by a constant of at least 1. */
 export interface PrimExpr extends Node<'real' | 'int'> {
   readonly op: 'prim';
-  readonly name: PrimitiveName;
+  readonly name: OperationName;
   readonly args: readonly Expr[];
 }
 /** Both operands have the same type (an int beside a real is converted by `toReal`). */
@@ -223,10 +223,11 @@ export interface Graph {
   /** By input name: the name of a field whose domain is the input's dims. */
   readonly gradients: Readonly<Record<string, string>>;
   /**
-   * By name: a field with the share of an utterance's probability that takes an arc, or passes a node, at each cell.
-   * Derived from arcs; a spec in equations has none.
+   * Results over the nodes of a lattice, by name: fields over the nodes that are computed on request. With the loss: the share of an
+   * utterance's probability that takes each arc, and 'occupancy', that which passes the node. With the best path
+   * (compiler/derive/best.ts): the choice at each node. Derived from arcs; a spec in equations has none.
    */
-  readonly posteriors?: Readonly<Record<string, string>>;
+  readonly perNode?: Readonly<Record<string, string>>;
   /** Present before `derive` where the spec states arcs: `loss` is then lattice.loss and `gradients` is empty. */
   readonly lattice?: LatticeDecl;
   /** Places an expression (by id) came from, for diagnostics. Not part of the graph's identity. */

@@ -1,5 +1,5 @@
 /** The invariants of a graph. A violation is a bug of the stage that made it, found before the next one trips over it. */
-import { primitives, reductions } from '../../dsl/primitives.js';
+import { onInts, operations, reductions } from '../../dsl/primitives.js';
 import { CompilerBug } from '../source.js';
 import { operands } from './build.js';
 import {
@@ -189,11 +189,13 @@ function checkExpr(
         break;
       }
       case 'prim': {
-        if (expr.args.length !== primitives[expr.name].arity)
+        if (expr.args.length !== operations[expr.name].arity)
           bug(`${where}: ${expr.name} has ${expr.args.length} operands`);
         types(expr.type, expr.args);
-        const onInts = ['add', 'sub', 'mul', 'neg', 'min', 'max'];
-        if (expr.type === 'int' && !onInts.includes(expr.name)) bug(`${where}: ${expr.name} on ints`);
+        if (expr.type === 'int' && !onInts.has(expr.name)) bug(`${where}: ${expr.name} on ints`);
+        const [, divisor] = expr.args;
+        if (expr.name === 'floorDiv' && (expr.type !== 'int' || divisor?.op !== 'const' || divisor.value < 1))
+          bug(`${where}: floorDiv of ${expr.type} by what is no constant of at least 1`);
         break;
       }
       case 'compare':

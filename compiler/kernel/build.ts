@@ -7,7 +7,9 @@ import type { CompareOp } from '../graph/graph.js';
 import { CompilerBug } from '../source.js';
 import type { ElementType, KConst, KExpr, KernelType, KIndexOp } from './kernel.js';
 
-export const typeOfElement = (element: ElementType): 'f32' | 'f64' | 'index' => (element === 'i32' ? 'index' : element);
+/** The type of a loaded element. */
+export const typeOfElement = (element: ElementType): 'f32' | 'f64' | 'index' =>
+  element === 'i32' ? 'index' : element === 'f64' ? 'f64' : 'f32';
 
 export const index = (value: number): KConst => ({ op: 'const', type: 'index', value });
 export const real = (type: 'f32' | 'f64', value: number): KConst => ({ op: 'const', type, value });

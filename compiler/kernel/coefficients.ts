@@ -44,6 +44,25 @@ export const atanhWide = {
   ],
 } as const;
 
+/** e^r for |r| <= ln(2)/2, to the precision of a step of a lattice: see logAddExp in compiler/llvm/math.ts. */
+export const expShort = {
+  // degree 7, largest relative error 2^-34.5
+  f64: [
+    0.9999999999615977, 1.0000000002436464, 0.500000010471287, 0.16666665123492214, 0.04166622492125388,
+    0.008333561350571658, 0.0013948217438044005, 0.000197751349121757,
+  ],
+} as const;
+
+/** P in log(1 + y) = y P(y) for 0 <= y <= 1, to the same precision and without a division. */
+export const log1pShort = {
+  // degree 11, largest relative error 2^-33.0
+  f64: [
+    0.9999999998819966, -0.4999999650067339, 0.3333316024019908, -0.24996613372725462, 0.19965303183018762,
+    -0.16452874754693353, 0.13426543778361383, -0.1012436848711014, 0.06400777022283238, -0.030172474670786466,
+    0.009080940169054025, -0.0012805959886872042,
+  ],
+} as const;
+
 /** ln 2 in two parts: `high` has so few bits that a whole number of the exponent range times it is exact. */
 export const ln2 = {
   f32: { high: 0.693115234375, low: 3.194618329871446e-5 },

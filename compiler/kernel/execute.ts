@@ -190,6 +190,7 @@ export class Compiler {
     const { data, decl, cells, lanes, isLocal } = memory;
     if (!cells || !lanes) throw new CompilerBug('kernels', `store to input ${decl.name}`); // the verifier refuses it
     const { onStore, trace } = machine;
+    const [read, write] = [memory.reader(), memory.writer()];
     const fail = this.failing();
     return (frame) => {
       const at = index(frame);
@@ -239,8 +240,8 @@ export class Compiler {
       if (decl.element === 'i32') {
         if (stored !== (stored | 0)) fail(frame, 'not-int32', `stores ${stored} to ${memory.place(at)}, an i32`);
       } else if (onStore) stored = onStore(stored, decl.name);
-      data[at] = stored;
-      if (trace) trace(`${this.where}${values(frame, fail.scope)}: ${memory.place(at)} := ${data[at]}`);
+      write(at, stored);
+      if (trace) trace(`${this.where}${values(frame, fail.scope)}: ${memory.place(at)} := ${read(at)}`);
     };
   }
 
@@ -307,13 +308,14 @@ export class Compiler {
     const other = load.type === 'f32' ? Math.fround(load.other ?? 0) : (load.other ?? 0);
     const { machine } = this;
     const { data, cells, lanes, isLocal } = memory;
+    const read = memory.reader();
     const fail = this.failing();
     return (frame) => {
       const at = index(frame);
       if (mask && !mask(frame)) return other;
       if (!(at >= 0 && at < data.length))
         fail(frame, 'out-of-bounds', `loads ${memory.place(at)}, which has ${data.length} elements`);
-      if (!cells || !lanes) return data[at] as number;
+      if (!cells || !lanes) return read(at);
       if (machine.laneBase >= 0) {
         const writer = lanes.read(at, machine.laneBase, machine.lane);
         if (writer >= 0)
@@ -337,7 +339,7 @@ export class Compiler {
         );
       if (cells.writer[at] === -1)
         fail(frame, 'unwritten-read', `loads ${memory.place(at)} before anything was stored there`);
-      return data[at] as number;
+      return read(at);
     };
   }
 

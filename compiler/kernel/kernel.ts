@@ -14,11 +14,12 @@
  */
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp, LogicOp } from '../graph/graph.js';
+import type { HalfType } from './half.js';
 
 /** `index`: integers that count things (i64 on the CPU, i32 on a GPU). */
 export type KernelType = 'f32' | 'f64' | 'index' | 'bool';
-/** Element type in memory. */
-export type ElementType = 'f32' | 'f64' | 'i32';
+/** Element type in memory. `f16`, `bf16`: storage only, f32 as soon as it is loaded; see half.ts. */
+export type ElementType = 'f32' | 'f64' | 'i32' | HalfType;
 
 export type KExpr = KConst | KVar | KScalar | KLoad | KPrim | KIndexOp | KCompare | KLogic | KSelect | KCast;
 
@@ -41,7 +42,7 @@ export interface KScalar {
   readonly name: string;
 }
 /**
- * One element. The value's type follows from the buffer: f32 -> f32, f64 -> f64, i32 -> index (sign-extended).
+ * One element. The value's type follows from the buffer: f32, f16 and bf16 -> f32, f64 -> f64, i32 -> index (sign-extended).
  * With `mask`, memory is touched only where the mask is true, and elsewhere the value is `other` (default 0).
  */
 export interface KLoad {
@@ -100,7 +101,7 @@ export interface KLet {
   readonly value: KExpr;
 }
 /**
- * Store to one element; the value has the buffer's element type. Inside a lanes loop every active lane stores its own;
+ * Store to one element; the value is of the type that a load gives, and rounded to the nearest (halves to even) f16 or bf16. Inside a lanes loop every active lane stores its own;
  * outside of any, the store happens once. `streaming`: written once and not read again by this kernel (non-temporal hint).
  */
 export interface KStore {
@@ -132,7 +133,8 @@ export interface KReduce {
 }
 /**
  * for (variable = from; variable < to; variable++) body.
- * `lanes`: iterations are independent except for `reduce`; any order, side by side.
+ * `lanes`: iterations are independent except for `reduce`; any order, side by side (`reverse`, without `reduce`: a hint that memory
+ * is best walked from the end down).
  * `steps`: in order (`reverse`: from to - 1 down to from); stores of a step are visible in the next.
  * `serial`: in order, inside a grid cell or a lane. Reduction results are visible after the loop.
  * In a lanes loop `precision` says what width of real the loop works in: it decides the number of lanes in a vector.

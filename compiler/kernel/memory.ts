@@ -7,9 +7,11 @@
  * earlier groups are smaller than `base` and so need no clearing.
  */
 import * as k from './build.js';
+import { encodeHalf, halfTable, isHalf } from './half.js';
 import type { BufferDecl, LocalDecl } from './kernel.js';
 
-export type BufferArray = Float32Array | Float64Array | Int32Array;
+/** Uint16Array: the bits of f16 or bf16. */
+export type BufferArray = Float32Array | Float64Array | Int32Array | Uint16Array;
 
 /** Who last wrote and who read each element of one buffer. -1: nobody. */
 export class Watch {
@@ -72,7 +74,8 @@ export class Memory {
     if (!given) {
       if (decl.role !== 'scratch')
         throw new TypeError(`buffer ${decl.name}: no array given for this ${decl.role} of shape ${extents}`);
-      return new Memory(decl, new kind(length).fill(decl.element === 'i32' ? -(2 ** 31) : Number.NaN), shape, isLocal);
+      const unwritten = isHalf(decl.element) ? encodeHalf(decl.element, Number.NaN) : Number.NaN;
+      return new Memory(decl, new kind(length).fill(decl.element === 'i32' ? -(2 ** 31) : unwritten), shape, isLocal);
     }
     if (!(given instanceof kind)) {
       throw new TypeError(
@@ -88,6 +91,23 @@ export class Memory {
   /** A kernel's local memory. What a cell finds there was put there by itself. */
   static local(decl: LocalDecl): Memory {
     return Memory.open({ ...localBuffer(decl) }, [decl.extent], undefined, true);
+  }
+
+  /** Reads an element as the number it stands for. */
+  reader(): (index: number) => number {
+    const { data, decl } = this;
+    if (!isHalf(decl.element)) return (index) => data[index] as number;
+    const table = halfTable(decl.element);
+    return (index) => table[data[index] as number] as number;
+  }
+
+  /** Stores a number, rounded to what the element can hold. */
+  writer(): (index: number, value: number) => void {
+    const { data, decl } = this;
+    const { element } = decl;
+    return (index, value) => {
+      data[index] = isHalf(element) ? encodeHalf(element, value) : value;
+    };
   }
 
   /** `name[flat index]`, with its coordinates in the buffer's shape where that has several axes. */
@@ -117,4 +137,4 @@ export const localBuffer = ({ name, element, extent }: LocalDecl): BufferDecl =>
   layout: `${name}[${extent}]`,
 });
 
-const arrays = { f32: Float32Array, f64: Float64Array, i32: Int32Array } as const;
+const arrays = { f32: Float32Array, f64: Float64Array, i32: Int32Array, f16: Uint16Array, bf16: Uint16Array } as const;

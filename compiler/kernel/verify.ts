@@ -22,7 +22,10 @@ import { localBuffer } from './memory.js';
 import { printExpr, printStatement } from './print.js';
 
 /** Type of a value loaded from, or stored to, memory of each element type. */
-export const valueType = { f32: 'f32', f64: 'f64', i32: 'index' } as const satisfies Record<ElementType, KernelType>;
+export const valueType = { f32: 'f32', f64: 'f64', i32: 'index', f16: 'f32', bf16: 'f32' } as const satisfies Record<
+  ElementType,
+  KernelType
+>;
 
 /** A name in scope. `varying`: differs between the lanes of the enclosing lanes loop. */
 interface Binding {
@@ -294,7 +297,7 @@ class KernelChecker extends Checker {
       this.fail(`${loop.mode} loop inside lanes loop ${outer.variable}; only serial loops may be there`);
     if (loop.mode === 'lanes') {
       if (!loop.precision) this.fail('lanes loop without a precision');
-      if (loop.reverse) this.fail('lanes loop in reverse; its iterations have no order');
+      if (loop.reverse && loop.reduce.length > 0) this.fail('lanes loop in reverse with a reduction');
       this.lanes = loop;
     }
     const from = this.expect(this.value(loop.from), 'index', 'lower bound');

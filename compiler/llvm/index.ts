@@ -1,3 +1,3 @@
 /** Kernels to LLVM IR text. */
 export { printLlvm } from './module.js';
-export type { LlvmTarget } from './types.js';
+export type { HalfInstructions, LlvmTarget } from './types.js';

@@ -6,7 +6,8 @@
  *   full         one vector an iteration
  *   tail         one masked iteration for what is left
  *
- * Each part continues where the one before stopped, with its partial results. A loop without a `precision` works in f32.
+ * Each part continues where the one before stopped, with its partial results. A loop without a `precision` works in f32. A loop in
+ * reverse has full vectors and a tail only.
  */
 
 import type { KLoop } from '../kernel/kernel.js';
@@ -30,14 +31,16 @@ export function emitLanes(context: KernelContext, scope: Scope, loop: KLoop, pri
   const lanes = context.vectorBits / (loop.precision === 'f64' ? 64 : 32);
   const from = asScalar(emitExpr(context, scope, loop.from), `the start of the loop over '${loop.variable}'`);
   const to = asScalar(emitExpr(context, scope, loop.to), `the end of the loop over '${loop.variable}'`);
-  if (loop.reverse) throw new CompilerBug('llvm', `lanes loop over '${loop.variable}' is reversed`);
+  if (loop.reverse && loop.reduce.length > 0) {
+    throw new CompilerBug('llvm', `lanes loop over '${loop.variable}' is reversed and reduces`);
+  }
 
-  const printer = new LanesPrinter(context, scope, loop, printBlock, lanes, to);
+  const printer = new LanesPrinter(context, scope, loop, printBlock, lanes, from, to);
   let state: State = {
     position: from,
     partial: loop.reduce.map((reduce) => neutralOf(writer, reduce, lanes)),
   };
-  const streaming = streamingStore(loop);
+  const streaming = loop.reverse ? undefined : streamingStore(loop);
   let streamAligned: string | undefined;
   if (streaming !== undefined) {
     const { decl, pointer } = context.buffers.get(streaming.store.buffer)!;
@@ -94,14 +97,24 @@ class LanesPrinter {
   readonly #loop: KLoop;
   readonly #printBlock: BlockPrinter;
   readonly #lanes: number;
+  readonly #from: string;
   readonly #to: string;
 
-  constructor(context: KernelContext, scope: Scope, loop: KLoop, printBlock: BlockPrinter, lanes: number, to: string) {
+  constructor(
+    context: KernelContext,
+    scope: Scope,
+    loop: KLoop,
+    printBlock: BlockPrinter,
+    lanes: number,
+    from: string,
+    to: string,
+  ) {
     this.#context = context;
     this.#scope = scope;
     this.#loop = loop;
     this.#printBlock = printBlock;
     this.#lanes = lanes;
+    this.#from = from;
     this.#to = to;
   }
 
@@ -213,8 +226,19 @@ class LanesPrinter {
     return { position: join(variable, 'i64', state.position, end), partial };
   }
 
-  /** One vector of iterations from number `start` on; returns the values to reduce. */
-  #body(start: string, mask: string | undefined, streamAligned: string | undefined): string[] {
+  /**
+   * One vector of iterations from number `position` on; returns the values to reduce. In reverse, whole vectors are taken from the
+   * end down, and the few iterations left over at last are the first ones.
+   */
+  #body(position: string, mask: string | undefined, streamAligned: string | undefined): string[] {
+    const { writer } = this.#context;
+    let start = position;
+    if (this.#loop.reverse && mask !== undefined) start = this.#from;
+    else if (this.#loop.reverse) {
+      const done = writer.emit('done', `sub nsw i64 ${position}, ${this.#from}`);
+      const left = writer.emit('left', `sub nsw i64 ${this.#to}, ${done}`);
+      start = writer.emit(this.#loop.variable, `sub nsw i64 ${left}, ${this.#lanes}`);
+    }
     const values = new Map(this.#scope.values);
     values.set(this.#loop.variable, { shape: 'affine', type: 'index', text: start, stride: 1 });
     const outer: Scope = { lanes: this.#lanes, mask, values, streamAligned };

@@ -4,8 +4,11 @@
  * in lanes that are active and where a load's mask is true.
  */
 
-import type { KLoad, KPrefetch, KStore } from '../kernel/kernel.js';
+import { typeOfElement } from '../kernel/build.js';
+import { isHalf } from '../kernel/half.js';
+import type { ElementType, KLoad, KPrefetch, KStore } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { halfLiteral, narrow, widen } from './half.js';
 import { elementBytes, literal, mangled, memoryType, registerType, vectorOf } from './types.js';
 import { andMask, asVector, type KernelContext, lanesOf, type Scope, uniform, type Value, varying } from './values.js';
 
@@ -26,12 +29,12 @@ export function emitLoad(
   const { writer } = context;
   const { decl, pointer } = bufferOf(context, load.buffer);
   const scalar = memoryType[decl.element];
-  const expected = decl.element === 'i32' ? 'index' : decl.element;
+  const expected = typeOfElement(decl.element);
   if (load.type !== expected) {
     throw new CompilerBug('llvm', `load of ${load.type} from '${load.buffer}', whose elements are ${decl.element}`);
   }
   const bytes = elementBytes[decl.element];
-  const other = decl.element === 'i32' ? String(load.other ?? 0) : literal(decl.element, load.other ?? 0);
+  const other = isHalf(decl.element) ? halfLiteral(decl.element, load.other ?? 0) : literal(expected, load.other ?? 0);
 
   /** One element, or `other` where the condition is false: then its address is that of a constant instead. */
   const loadScalar = (at: string, condition: string | undefined): string => {
@@ -45,7 +48,7 @@ export function emitLoad(
 
   if (index.shape === 'uniform' && (mask === undefined || mask.shape === 'uniform')) {
     const value = loadScalar(index.text, mask?.text);
-    return uniform(load.type, decl.element === 'i32' ? writer.emit(load.buffer, `sext i32 ${value} to i64`) : value);
+    return uniform(load.type, toRegister(context, load.buffer, decl.element, 0, value));
   }
 
   const { lanes } = scope;
@@ -82,8 +85,15 @@ export function emitLoad(
     const operands = `${pointers} ${addresses}, i32 ${bytes}, ${bools} ${lit}, ${vector} ${rest}`;
     value = writer.emit(load.buffer, `call ${vector} ${symbol}(${operands})`);
   }
-  if (decl.element === 'i32') value = writer.emit(load.buffer, `sext ${vector} ${value} to ${vectorOf('i64', lanes)}`);
-  return varying(load.type, value);
+  return varying(load.type, toRegister(context, load.buffer, decl.element, lanes, value));
+}
+
+/** What memory holds, as registers have it. */
+function toRegister(context: KernelContext, hint: string, element: ElementType, lanes: number, value: string): string {
+  const { writer, halves } = context;
+  if (isHalf(element)) return writer.rename(widen(writer, element, halves, lanes, value), hint);
+  if (element !== 'i32') return value;
+  return writer.emit(hint, `sext ${vectorOf('i32', lanes)} ${value} to ${vectorOf('i64', lanes)}`);
 }
 
 /** `index` and `value` are the store's operands, printed already. */
@@ -92,7 +102,7 @@ export function emitStore(context: KernelContext, scope: Scope, store: KStore, i
   const { decl, pointer } = bufferOf(context, store.buffer);
   const { lanes } = scope;
   const scalar = memoryType[decl.element];
-  const expected = decl.element === 'i32' ? 'index' : decl.element;
+  const expected = typeOfElement(decl.element);
   if (stored.type !== expected) {
     throw new CompilerBug('llvm', `store of ${stored.type} to '${store.buffer}', whose elements are ${decl.element}`);
   }
@@ -102,7 +112,7 @@ export function emitStore(context: KernelContext, scope: Scope, store: KStore, i
   let value = asVector(context, scope, stored);
   if (decl.element === 'i32') {
     value = writer.emit('narrow', `trunc ${vectorOf(registerType.index, lanes)} ${value} to ${vector}`);
-  }
+  } else if (isHalf(decl.element)) value = narrow(writer, decl.element, context.halves, lanes, value);
   if (lanes === 0) {
     const address = element(context, pointer, scalar, index.text);
     writer.run(`store ${scalar} ${value}, ptr ${address}, align ${bytes}`);

@@ -89,7 +89,8 @@ function printKernel(
       return [[decl.name, uniform(decl.type, text)] as const];
     }),
   );
-  const context: KernelContext = { writer, vectorBits: target.vectorBits, buffers, scalars, streams: false };
+  const { vectorBits, halves = { float16: false, bfloat16: false } } = target;
+  const context: KernelContext = { writer, vectorBits, halves, buffers, scalars, streams: false };
   const outside: Scope = { lanes: 0, mask: undefined, values: new Map() };
   const extents = kernel.grid.map(({ variable, extent }, axis) =>
     axis === 0 ? '' : asScalar(emitExpr(context, outside, extent), `the extent of '${variable}'`),

@@ -5,10 +5,20 @@
 import type { ElementType, KernelType } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 
+/** Instructions for conversions of 16-bit reals. */
+export interface HalfInstructions {
+  /** Between float16 and float32: F16C, any ARM64. */
+  readonly float16: boolean;
+  /** From float32 to bfloat16: AVX512-BF16. It may take subnormal numbers for 0. The other way needs none. */
+  readonly bfloat16: boolean;
+}
+
 /** What the printed module is for. */
 export interface LlvmTarget {
   /** Width of the vector registers to fill: 128 (SSE, NEON), 256 (AVX2) or 512 (AVX-512). */
   readonly vectorBits: 128 | 256 | 512;
+  /** Which conversions of 16-bit reals the machine has instructions for; default: none, all by integer arithmetic. */
+  readonly halves?: HalfInstructions;
   /** Printed as `target triple` if given; whoever compiles the text usually sets it. */
   readonly triple?: string;
   /** Printed as `target datalayout` if given. */
@@ -17,8 +27,15 @@ export interface LlvmTarget {
 
 /** Registers hold kernel types; memory also holds i32. */
 export const registerType: Record<KernelType, string> = { f32: 'float', f64: 'double', index: 'i64', bool: 'i1' };
-export const memoryType: Record<ElementType, string> = { f32: 'float', f64: 'double', i32: 'i32' };
-export const elementBytes: Record<ElementType, number> = { f32: 4, f64: 8, i32: 4 };
+/** 16-bit reals are integers until they are in registers; see half.ts. */
+export const memoryType: Record<ElementType, string> = {
+  f32: 'float',
+  f64: 'double',
+  i32: 'i32',
+  f16: 'i16',
+  bf16: 'i16',
+};
+export const elementBytes: Record<ElementType, number> = { f32: 4, f64: 8, i32: 4, f16: 2, bf16: 2 };
 
 /** `lanes` 0 is a scalar: 'float', '<16 x float>'. */
 export function vectorOf(scalar: string, lanes: number): string {

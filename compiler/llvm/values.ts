@@ -9,7 +9,7 @@
 
 import type { BufferDecl, KernelType, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { registerType, vectorOf } from './types.js';
+import { type HalfInstructions, registerType, vectorOf } from './types.js';
 import type { FunctionWriter } from './writer.js';
 
 export type Value = Uniform | Affine | Varying;
@@ -47,6 +47,7 @@ export interface Scope {
 export interface KernelContext {
   readonly writer: FunctionWriter;
   readonly vectorBits: number;
+  readonly halves: HalfInstructions;
   readonly buffers: ReadonlyMap<
     string,
     { readonly decl: Pick<BufferDecl, 'name' | 'element'>; readonly pointer: string }

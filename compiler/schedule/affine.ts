@@ -5,7 +5,7 @@
  * int. Everything the scheduler must know about indices (dependence distances, domain guards, strides) is a
  * question about such forms.
  */
-import type { PrimitiveName } from '../../dsl/primitives.js';
+import type { OperationName } from '../../dsl/primitives.js';
 
 /** constant + sum of coefficient * atom. Immutable. */
 export class Affine {
@@ -22,14 +22,15 @@ export class Affine {
   static atom(name: string, coefficient = 1): Affine {
     return new Affine(0, coefficient === 0 ? new Map() : new Map([[name, coefficient]]));
   }
-  /** A primitive of affine forms; undefined where the result is none. */
-  static of(name: PrimitiveName, [a, b]: readonly Affine[]): Affine | undefined {
+  /** An operation on affine forms; undefined where the result is none. */
+  static of(name: OperationName, [a, b]: readonly Affine[]): Affine | undefined {
     if (name === 'neg' && a) return a.times(-1);
     if (!a || !b) return undefined;
     if (name === 'add') return a.plus(b);
     if (name === 'sub') return a.minus(b);
     if (name === 'mul' && b.isConstant) return a.times(b.constant);
     if (name === 'mul' && a.isConstant) return b.times(a.constant);
+    if (name === 'floorDiv') return a.floorDiv(b.constant);
     return undefined;
   }
 
@@ -47,6 +48,12 @@ export class Affine {
   }
   times(factor: number): Affine {
     return Affine.zero.plus(this, factor);
+  }
+  /** Divided and rounded down, where all coefficients are multiples: floor((2 u + 1) / 2) is u. */
+  floorDiv(divisor: number): Affine | undefined {
+    const terms = [...this.terms].map(([name, k]) => [name, k / divisor] as const);
+    if (!terms.every(([, k]) => Number.isInteger(k))) return undefined;
+    return new Affine(Math.floor(this.constant / divisor), new Map(terms));
   }
   offset(delta: number): Affine {
     return new Affine(this.constant + delta, this.terms);
@@ -74,6 +81,24 @@ export interface Facts {
   /** Bounds by atom. A bound may mention other atoms, but not in a cycle. */
   readonly bounds: ReadonlyMap<string, { readonly lower: readonly Affine[]; readonly upper: readonly Affine[] }>;
   readonly nonNegative?: readonly Affine[];
+}
+
+/**
+ * Bounds of floor(form / divisor), as far as they are affine: from those of the form, with every atom that is not a multiple put at its own
+ * bound. floor is monotone, so floor(s / 2) of an s up to 2 U + 1 is at most U.
+ */
+export function boundsOfQuotient(form: Affine, divisor: number, facts: Facts): { lower: Affine[]; upper: Affine[] } {
+  const side = (sign: 1 | -1): Affine[] => {
+    let forms = [form];
+    for (const [name, k] of form.terms) {
+      if (k % divisor === 0) continue;
+      const known = facts.bounds.get(name);
+      const bounds = known ? (k * sign > 0 ? known.upper : known.lower) : [];
+      forms = forms.flatMap((each) => bounds.map((bound) => each.substitute(new Map([[name, bound]]))));
+    }
+    return forms.flatMap((each) => each.floorDiv(divisor) ?? []);
+  };
+  return { lower: side(-1), upper: side(1) };
 }
 
 /**

@@ -106,7 +106,7 @@ const takenNames = ({ graph, layouts }: ProgramContext): ReadonlySet<string> =>
     ...graph.lengths.map(({ argument }) => argument),
     ...layouts.keys(),
     ...Object.keys(graph.gradients).map((name) => `grad_${name}`),
-    ...Object.keys(graph.posteriors ?? {}).map((name) => `posterior_${name}`),
+    ...Object.keys(graph.perNode ?? {}).map((name) => `node_${name}`),
     'gradScale',
     'loss',
   ]);

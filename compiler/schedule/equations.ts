@@ -34,8 +34,8 @@ export interface Equations {
   readonly loss: Expr;
   /** By input name. */
   readonly gradients: readonly { readonly input: string; readonly equation: Equation }[];
-  /** Written to outputs of their own, called posterior_<name>. */
-  readonly posteriors: readonly Equation[];
+  /** Written to outputs of their own, called node_<name>. */
+  readonly perNode: readonly Equation[];
   readonly ranges: Ranges;
   readonly builder: GraphBuilder;
   /** The author's names of substituted fields, by expression id: kernels use them for their values. */
@@ -46,7 +46,7 @@ export interface EquationOptions {
   /** Sizes known at compile time; the others stay symbols. */
   readonly sizes: Readonly<Record<string, number>>;
   readonly gradients: boolean;
-  readonly posteriors?: boolean;
+  readonly perNode?: boolean;
 }
 
 export function findEquations(graph: Graph, options: EquationOptions): Equations {
@@ -109,15 +109,15 @@ class Finder {
           input,
           equation: this.output(`grad_${input}`, name),
         }));
-    const posteriors = !this.options.posteriors
+    const perNode = !this.options.perNode
       ? []
-      : Object.entries(this.graph.posteriors ?? {}).map(([name, field]) => this.output(`posterior_${name}`, field));
+      : Object.entries(this.graph.perNode ?? {}).map(([name, field]) => this.output(`node_${name}`, field));
     return {
       graph: this.graph,
       stored: this.order,
       loss,
       gradients,
-      posteriors,
+      perNode,
       ranges: this.ranges,
       builder: this.builder,
       names: this.names,
@@ -150,7 +150,7 @@ class Finder {
     visit(this.graph.loss);
     const outputs = [
       ...(this.options.gradients ? Object.values(this.graph.gradients) : []),
-      ...(this.options.posteriors ? Object.values(this.graph.posteriors ?? {}) : []),
+      ...(this.options.perNode ? Object.values(this.graph.perNode ?? {}) : []),
     ];
     for (const name of outputs) visit(this.field(name).body);
     return [...seen].filter((field) => field.kind === 'recurrence');

@@ -166,6 +166,7 @@ export function printIndex(expr: Expr): string {
   if (expr.op === 'const') return String(expr.value);
   if (expr.op === 'index' || expr.op === 'size' || expr.op === 'param') return expr.name;
   if (expr.op === 'read') return `${expr.source}(${expr.indices.map(printIndex).join(', ')})`;
+  if (expr.op === 'prim' && expr.name === 'floorDiv') return `floorDiv(${expr.args.map(printIndex).join(', ')})`;
   if (expr.op === 'prim' && expr.args.length === 2) {
     const sign = { add: '+', sub: '-', mul: '*' }[expr.name as 'add' | 'sub' | 'mul'] ?? expr.name;
     return `${printIndex(expr.args[0]!)} ${sign} ${printIndex(expr.args[1]!)}`;

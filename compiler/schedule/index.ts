@@ -6,9 +6,10 @@ import { readsIn } from '../graph/free.js';
 import type { Expr, Graph, SizeExpr } from '../graph/graph.js';
 import { printSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
+import type { HalfStorage, HalfType } from '../kernel/half.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { type Equations, findEquations } from './equations.js';
+import { type Equation, type Equations, findEquations } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
 import { type ProgramContext, paddedSize } from './lower.js';
@@ -25,6 +26,8 @@ export interface ScheduleOptions {
   readonly openSizes?: readonly string[];
   /** Type of lattice values: float64 on the CPU. */
   readonly lattice: 'f32' | 'f64';
+  /** Real inputs, and gradients by the name of their input, that memory holds in 16 bits; the others are f32. */
+  readonly storage?: HalfStorage;
   /**
    * Whether rows are worked on in blocks, through local memory: for a processor with vectors and caches. Default: no, as a GPU
    * wants it.
@@ -32,8 +35,8 @@ export interface ScheduleOptions {
   readonly blocks?: boolean;
   /** Whether gradients are wanted; without them only what the loss needs is computed. */
   readonly gradients: boolean;
-  /** Whether posteriors are wanted as well, from a graph that has them. Default: no. */
-  readonly posteriors?: boolean;
+  /** Whether results over the nodes are wanted as well, from a graph that has them. Default: no. */
+  readonly perNode?: boolean;
 }
 
 /**
@@ -51,20 +54,25 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     Object.entries(options.sizes).filter(([name]) => !ragged.has(name) && !open.includes(name)),
   );
   const equations = findEquations(graph, { ...options, sizes });
-  const { stored, loss, gradients, posteriors, ranges, builder } = equations;
+  const { stored, loss, gradients, perNode, ranges, builder } = equations;
   const phases = findPhases(stored, equations.graph, ranges, builder);
 
   const layouts = new Map<string, Layout>(stored.map((equation) => [equation.name, { equation }]));
   for (const step of phases.flat()) if (step.kind === 'wave') skewAlong(step, layouts);
-  const outputs = [
-    ...gradients.map(({ equation }) => ({ equation, scaled: true })),
-    ...posteriors.map((equation) => ({ equation, scaled: false })),
+  const outputs: { equation: Equation; scaled: boolean; element?: HalfType | undefined }[] = [
+    ...gradients.map(({ input, equation }) => ({
+      equation,
+      scaled: true,
+      element: options.storage?.gradients?.[input],
+    })),
+    ...perNode.map((equation) => ({ equation, scaled: false })),
   ];
   const context: ProgramContext = {
     graph: equations.graph,
     layouts,
     lattice: options.lattice,
     names: equations.names,
+    storage: options.storage?.inputs ?? {},
     builder,
     blocks: options.blocks ?? false,
   };
@@ -91,7 +99,7 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
     ...equations.graph.inputs.map(
       (input): BufferDecl => ({
         name: input.name,
-        element: input.element,
+        element: context.storage[input.name] ?? input.element,
         role: 'input',
         shape: shapeOf(input.dims),
         layout: `${input.name}[b][${input.dims.map(printSize).join('][')}]`,
@@ -111,9 +119,9 @@ export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram 
       : []),
     { name: 'loss', element: 'f64', role: 'output', shape: shapeOf([]), layout: 'loss[b]' },
     ...outputs.map(
-      ({ equation }): BufferDecl => ({
+      ({ equation, element }): BufferDecl => ({
         name: equation.name,
-        element: 'f32',
+        element: element ?? 'f32',
         role: 'output',
         shape: shapeOf(equation.domain),
         layout: describeLayout({ equation }, ''),
@@ -148,14 +156,14 @@ function sizesOf(graph: Graph): Set<string> {
 }
 
 /** See KernelProgram.inPlace. Gradients and the loss are computed in one phase, the last, in any order. */
-function inPlaceInputs({ gradients, posteriors, loss, ranges }: Equations): string[] {
+function inPlaceInputs({ gradients, perNode, loss, ranges }: Equations): string[] {
   const readsOf = (expr: Expr, input: string) => readsIn(expr).filter((read) => read.source === input);
   return gradients
     .map(({ input }) => input)
     .filter(
       (input) =>
         readsOf(loss, input).length === 0 &&
-        posteriors.every(({ body }) => readsOf(body, input).length === 0) &&
+        perNode.every(({ body }) => readsOf(body, input).length === 0) &&
         gradients.every(({ input: other, equation: { body, axes } }) =>
           readsOf(body, input).every(
             ({ indices }) =>

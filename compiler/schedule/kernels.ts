@@ -244,10 +244,12 @@ export function waveKernel({ equations, box, wave }: WaveGroup, context: Program
           }
           const slope = skew.h[skew.lane];
           const range = laneRange(scene, here, slope, domain[line]!, domain[skew.lane]!);
+          // Steps that go backwards through the rows go backwards along them too: memory is then read in one direction, which
+          // caches foresee. Reading each row forwards, the beginning of every row was waited for.
           writer.loop(
             within,
             'lanes',
-            { name: names[skew.lane]!, from: range.from, to: range.to, precision: context.lattice },
+            { name: names[skew.lane]!, from: range.from, to: range.to, reverse, precision: context.lattice },
             (inner, at, laneName) => {
               const along = writer.atom(laneName, at, range.lower, range.upper);
               const solved = here.plus(along, -slope);

@@ -12,9 +12,10 @@ import { type GraphBuilder, operands } from '../graph/build.js';
 import { freeIndices, readsIn } from '../graph/free.js';
 import type { Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import * as k from '../kernel/build.js';
+import type { HalfType } from '../kernel/half.js';
 import type { KExpr, KReduce } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { Affine } from './affine.js';
+import { Affine, boundsOfQuotient } from './affine.js';
 import type { Equation } from './equations.js';
 import { type Layout, storageExtents } from './layout.js';
 import { affineOfSize } from './ranges.js';
@@ -28,6 +29,8 @@ export interface ProgramContext {
   readonly lattice: 'f32' | 'f64';
   /** The author's names of substituted fields, by expression id. */
   readonly names: ReadonlyMap<number, string>;
+  /** Inputs that memory holds in 16 bits. */
+  readonly storage: Readonly<Record<string, HalfType>>;
   /** Makes expressions of the graph's kind. */
   readonly builder: GraphBuilder;
   /** Whether rows are worked on in blocks: see blocks.ts. */
@@ -135,12 +138,33 @@ export class Lowering {
           expr.args.map((arg) => this.form(arg, block)),
         );
         if (form) return form;
+        if (expr.name === 'floorDiv') return this.quotient(expr, block);
         break;
       }
       default:
         break;
     }
     return this.opaque(expr, block);
+  }
+
+  /** floorDiv by a constant: computed once, then an atom. */
+  private quotient(expr: Expr & { op: 'prim' }, block: Block): Affine {
+    const { writer } = this;
+    const [form, by] = expr.args.map((arg) => this.form(arg, block)) as [Affine, Affine];
+    const known = this.recall(expr, block);
+    const value = known ?? this.divide(form, by.constant);
+    if (!known) this.remember(expr, value);
+    const { lower, upper } = boundsOfQuotient(form, by.constant, writer.facts);
+    return writer.atom(`e${expr.id}@${value.block.depth}`, value, lower, upper);
+  }
+  private divide(form: Affine, divisor: number): Value {
+    const { writer } = this;
+    const by = k.index(divisor);
+    if (writer.provable(form)) return writer.combine((x) => k.div(x, by), [writer.index(form)], 'quotient');
+    // Division of kernels is of what is not negative. Of a negative x the floor is -((divisor - 1 - x) / divisor).
+    const parts = [form, form.times(-1).offset(divisor - 1)].map((part) => writer.index(part));
+    const positive = (x: KExpr): KExpr => k.div(k.max(x, k.index(0)), by);
+    return writer.combine((x, y) => k.sub(positive(x), positive(y)), parts, 'quotient');
   }
 
   /** An int that is not affine: computed once, then an atom. */
@@ -311,8 +335,10 @@ export class Lowering {
       const sum = this.mixedSum(expr, block);
       if (sum) return sum;
     }
+    const { name } = expr;
+    if (name === 'floorDiv') throw new CompilerBug('schedule', 'floorDiv of reals');
     const args = this.alike(expr.args.map((arg) => this.real(arg, block)));
-    return this.writer.combine((...exprs) => k.prim(expr.name, ...exprs), args, 'x');
+    return this.writer.combine((...exprs) => k.prim(name, ...exprs), args, 'x');
   }
 
   /** A sum of float32 lanes and uniform float64 terms: the uniform part in float64, added in two pieces. */
@@ -414,7 +440,7 @@ export class Lowering {
     const input = this.input(expr.source);
     const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form)));
     const at = this.address(expr.source, forms);
-    const element = input ? input.element : this.context.lattice;
+    const element = input ? (this.context.storage[expr.source] ?? input.element) : this.context.lattice;
     const other =
       input?.element === 'i32'
         ? -1
@@ -578,7 +604,7 @@ export class Lowering {
 
   private prefetchRow(expr: ReduceExpr, ahead: number, body: Block): void {
     for (const read of readsIn(expr.body)) {
-      if (this.input(read.source)?.element !== 'f32') continue;
+      if (read.type !== 'real' || !this.input(read.source)) continue;
       const last = read.indices.at(-1);
       if (last?.op !== 'index' || last.unique !== expr.index.unique) continue;
       const at = this.address(

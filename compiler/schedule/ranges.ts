@@ -1,6 +1,6 @@
 /** What is known about the integers of a graph: index expressions as affine forms, and the range of every atom in them. */
 import type { Expr, Graph, IndexRef, SizeExpr } from '../graph/graph.js';
-import { Affine, type Facts, provablyNonNegative } from './affine.js';
+import { Affine, boundsOfQuotient, type Facts, provablyNonNegative } from './affine.js';
 
 export const indexAtom = (index: IndexRef): string => `i${index.unique}`;
 
@@ -51,6 +51,7 @@ export class Ranges {
           expr.args.map((arg) => this.affine(arg)),
         );
         if (form) return form;
+        if (expr.name === 'floorDiv') this.boundQuotient(expr);
         break;
       }
       case 'read':
@@ -72,6 +73,13 @@ export class Ranges {
       lower: [Affine.constant(inside ? 0 : -1)],
       upper: [affineOfSize(input.below).offset(-1)],
     });
+  }
+
+  private boundQuotient(expr: Expr & { op: 'prim' }): void {
+    const name = `e${expr.id}`;
+    if (this.bounds.has(name)) return;
+    const [form, divisor] = expr.args.map((arg) => this.affine(arg)) as [Affine, Affine];
+    this.bounds.set(name, boundsOfQuotient(form, divisor.constant, this.facts));
   }
 
   /** True if every index provably lies in its dimension. */

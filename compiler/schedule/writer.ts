@@ -184,6 +184,11 @@ export class KernelWriter {
     return provablyNonNegative(form, facts);
   }
 
+  /** What is known of atoms, wherever it holds. */
+  get facts(): Facts {
+    return { bounds: this.bounds };
+  }
+
   /** form >= 0 as a condition: a constant where that is provable. */
   nonNegative(form: Affine): Value {
     if (this.provable(form)) return this.constant(k.boolean(true));

@@ -4,6 +4,7 @@
  */
 import type { PrimitiveName } from '../../dsl/primitives.js';
 import type { CompareOp } from '../graph/graph.js';
+import { typeOfElement } from '../kernel/build.js';
 import type { KCast, KCompare, KExpr, KIndexOp, KLoad, KLogic, KPrim, KSelect, KStore } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { fourfold } from './library.js';
@@ -272,20 +273,20 @@ function atFirst(scope: Scope): Scope {
 export function printLoad(context: KernelContext, scope: Scope, load: KLoad, name: string | undefined): Value {
   const buffer = bufferOf(context, load.buffer);
   const { element, role } = buffer.decl;
-  const expected = element === 'i32' ? 'index' : element;
+  const expected = typeOfElement(element);
   if (load.type !== expected)
     throw new CompilerBug('wgsl', `load of ${load.type} from '${load.buffer}', whose elements are ${element}`);
   const { cell, index, four } = cellOf(context, scope, load);
   const steady = index.steady && buffer.access === 'read';
-  const inner = atom(load.type, cell, steady, four);
+  const type = four ? vectorType(load.type) : valueType[load.type];
+  const inner = atom(load.type, element === 'f16' ? `${type}(${cell})` : cell, steady, four);
   // Scratch holds what kernels stored, in their own form; memory that others see holds infinities.
   const outside = role !== 'scratch' && element !== 'i32';
-  const value = outside ? spellCall(element === 'f32' ? 'finite' : 'load_double', load.type, [inner]) : inner;
+  const value = outside ? spellCall(load.type === 'f32' ? 'finite' : 'load_double', load.type, [inner]) : inner;
   if (load.mask === undefined) return value;
   const mask = printExpr(context, scope, load.mask);
   const variable = name ?? context.names.fresh(load.buffer);
   const { writer } = scope;
-  const type = four ? vectorType(load.type) : valueType[load.type];
   const other = literal(load.type, load.other ?? 0);
   writer.line(`var ${variable}: ${type} = ${four ? `${type}(${other})` : other};`);
   writer.open(`if (${mask.text})`);

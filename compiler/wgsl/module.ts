@@ -1,7 +1,7 @@
 /**
  * Putting modules together: bindings, the launch's scalars, the functions a kernel needs, and its entry point.
  */
-import type { Kernel, KernelProgram } from '../kernel/kernel.js';
+import type { ElementType, Kernel, KernelProgram } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { printExpr } from './expr.js';
 import { storedBuffers } from './hazards.js';
@@ -15,12 +15,22 @@ import { argument, atom, type BoundBuffer, type KernelContext, type Scope, type 
 import { findVectors, noVectors } from './vectors.js';
 import { commentLines, Writer } from './writer.js';
 
+/** WGSL has no type for bfloat16. */
+const elementTypes: Record<ElementType, string | undefined> = {
+  f32: 'f32',
+  f64: 'Double',
+  i32: 'i32',
+  f16: 'f16',
+  bf16: undefined,
+};
+
 /** Bytes of workgroup memory beside what grows with the number of invocations. */
 const sharedBytesFixed = 16;
 
 /**
  * A kernel program as WGSL: a module per kernel, to be dispatched phase by phase. The text depends on nothing but the program
- * and the target. Buffers of f64 hold vec2<f32> (see `splitDouble`), of index i32. A buffer that a kernel stores to is bound for
+ * and the target. Buffers of f64 hold vec2<f32> (see `splitDouble`), of index i32; those of f16
+ * need a device with the feature 'shader-f16'. A buffer that a kernel stores to is bound for
  * reading and writing and must not be bound a second time.
  * @throws CompilerBug for a malformed program, RangeError for a workgroup size that is no power of two
  */
@@ -110,11 +120,13 @@ function printKernel(
     access,
   }));
   const storage = [...buffers.values()].map(({ decl, text, access, byFour }, number) => {
-    const element = byFour ? 'vec4<f32>' : { f32: 'f32', f64: 'Double', i32: 'i32' }[decl.element];
+    const element = elementTypes[decl.element];
+    if (element === undefined) throw new CompilerBug('wgsl', `buffer '${decl.name}' holds ${decl.element}`);
     const layout = commentLines(decl.layout)[0]!;
-    return `@group(0) @binding(${number + 1}) var<storage, ${access}> ${text}: array<${element}>; ${layout}`;
+    return `@group(0) @binding(${number + 1}) var<storage, ${access}> ${text}: array<${byFour ? `vec4<${element}>` : element}>; ${layout}`;
   });
   const sections = [
+    [...buffers.values()].some(({ decl }) => decl.element === 'f16') ? 'enable f16;' : '',
     context.subgroups && usesReduction(context) ? 'enable subgroups;' : '',
     [
       ...commentLines(`${program.name}: ${kernel.name}`),

@@ -61,6 +61,22 @@ fn result(x: f32) -> f32 {
 }`,
   },
   {
+    name: 'nearest_f16',
+    text: `// The nearest number that f16 has, halves to even: what hardware rounds otherwise then converts without rounding.
+fn nearest_f16(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let size = bits & 0x7fffffffu;
+  if (size < 0x38800000u) {
+    return round(x * 16777216.0) * 5.9604644775390625e-8; // below 2^-14: steps of 2^-24
+  }
+  let nearest = (size + 0xfffu + ((size >> 13u) & 1u)) & 0xffffe000u;
+  // From 65520 on; NaN stays as it is.
+  let infinity = 0x7f800000u ^ launch.zero;
+  let finite_size = select(nearest, infinity, size >= 0x477ff000u);
+  return bitcast<f32>((bits & 0x80000000u) | select(finite_size, 0x7fc00000u ^ launch.zero, size > 0x7f800000u));
+}`,
+  },
+  {
     name: 'is_not_plus_infinite',
     text: `fn is_not_plus_infinite(x: f32) -> bool {
   return x < HUGE || is_nan(x);

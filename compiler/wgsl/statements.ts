@@ -2,6 +2,8 @@
  * Statements. All invocations of a workgroup run what is outside of lanes loops, with the same values; the first one
  * stores. A lanes loop gives each invocation every workgroupSize-th iteration.
  */
+
+import { typeOfElement } from '../kernel/build.js';
 import type { KExpr, KIf, KLoop, KStmt, KStore } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { cellOf, printExpr, printLoad, spellCall } from './expr.js';
@@ -90,11 +92,13 @@ export class StatementPrinter {
     const { element, role } = buffer.decl;
     const { cell, four } = cellOf(context, scope, store);
     const value = printExpr(context, scope, store.value);
-    if (value.type !== (element === 'i32' ? 'index' : element))
+    if (value.type !== typeOfElement(element))
       throw new CompilerBug('wgsl', `store of ${value.type} to '${store.buffer}', whose elements are ${element}`);
     const outward = role === 'output' && element !== 'i32';
-    const written = outward ? spellCall(element === 'f32' ? 'result' : 'result_double', value.type, [value]) : value;
-    const line = `${cell} = ${(four ? asFour(written) : written).text};`;
+    const written = outward ? spellCall(value.type === 'f32' ? 'result' : 'result_double', value.type, [value]) : value;
+    const whole = four ? asFour(written) : written;
+    const narrow = element === 'f16' ? spellCall('nearest_f16', 'f32', [whole]) : whole;
+    const line = `${cell} = ${element === 'f16' ? `${four ? 'vec4<f16>' : 'f16'}(${narrow.text})` : narrow.text};`;
     if (scope.inLanes) {
       scope.writer.line(line);
       return;
@@ -147,7 +151,6 @@ export class StatementPrinter {
   private lanes(scope: Scope, loop: KLoop): void {
     const { context } = this;
     if (scope.inLanes) throw new CompilerBug('wgsl', `lanes loop over '${loop.variable}' inside of lanes`);
-    if (loop.reverse) throw new CompilerBug('wgsl', `lanes loop over '${loop.variable}' is reversed`);
     const from = printExpr(context, scope, loop.from);
     const to = this.bound(scope, loop.variable, printExpr(context, scope, loop.to));
     const four = context.vectors.loops.has(loop);

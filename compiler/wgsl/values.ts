@@ -49,7 +49,7 @@ export interface BoundBuffer {
   readonly decl: BufferDecl;
   readonly text: string;
   readonly access: 'read' | 'read_write';
-  /** Bound as an array of vec4<f32>. */
+  /** Bound as an array of vec4. */
   readonly byFour: boolean;
 }
 

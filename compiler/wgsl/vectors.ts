@@ -3,7 +3,7 @@
  *
  * A loop qualifies where its range begins at a multiple of 4 and holds a multiple of 4, both known when it is compiled, and
  * where whatever differs between its lanes is f32, an integer or a truth value, found at neighbouring elements of
- * buffers with the first of four at a multiple of 4. A buffer that is loaded or stored so is bound as an array of vec4<f32>;
+ * buffers with the first of four at a multiple of 4. A buffer that is loaded or stored so is bound as an array of vec4<f32> or vec4<f16>;
  * single elements of it can still be loaded. Single elements are never stored to it: WGSL allows such a store to
  * touch the other three, which may be another invocation's.
  */
@@ -82,7 +82,7 @@ function statementsOf(kernel: Kernel): Statements {
 
 /** Whether the number of elements is a multiple of 4, so that no element lies beyond the last whole vec4. */
 function holdsFours(decl: BufferDecl | undefined): boolean {
-  if (decl?.element !== 'f32') return false;
+  if (decl?.element !== 'f32' && decl?.element !== 'f16') return false;
   return decl.shape.reduce((product, extent) => Math.min(4, product * powerIn(extent, new Map())), 1) === 4;
 }
 

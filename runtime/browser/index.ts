@@ -18,6 +18,7 @@ export type { CacheEntry, CacheStats } from '../cache.js';
 export { type ErrorCode, InputError, TrellisError } from '../errors.js';
 export type { AdapterSummary } from '../gpu/adapter.js';
 export type { KernelTime } from '../gpu/session.js';
+export type { Float16ArrayLike, HalfArray, HalfDType } from '../half.js';
 export type { Gradient, GradientData, Loss, LossArgument, LossResult, TensorBundle } from '../loss.js';
 export type { CallOptions, Infeasible } from '../options.js';
 export type { Reduction } from '../reduction.js';

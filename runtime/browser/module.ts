@@ -22,6 +22,8 @@ export interface ModuleProgram {
   readonly sizes: Readonly<Record<string, number>>;
   /** False: score only. */
   readonly gradients: boolean;
+  /** Results over the nodes, as in ShapeClass. */
+  readonly perNode?: NonNullable<ShapeClass['perNode']>;
   readonly target: WgslTarget;
   readonly buffers: readonly BufferDecl[];
   readonly scalars: readonly ScalarDecl[];
@@ -73,9 +75,9 @@ const isModule = (value: unknown): boolean =>
  * The module's program for a shape class on a target: the one with the most sizes compiled in.
  * @throws InputError for sizes or gradients that the module was not built for, TrellisError 'not-supported' for a GPU that can run none
  */
-export function programFor(module: LossModule, { sizes, gradients }: ShapeClass, target: WgslTarget): GpuProgram {
+export function programFor(module: LossModule, shapeClass: ShapeClass, target: WgslTarget): GpuProgram {
   const { signature } = module;
-  const forClass = programsFor(module, { sizes, gradients });
+  const forClass = programsFor(module, shapeClass);
   const fitting = forClass.filter(({ target: own }) => own.workgroupSize <= target.workgroupSize);
   const runnable = fitting.filter(({ target: own }) => target.subgroups || !own.subgroups);
   if (runnable.length === 0) {
@@ -103,7 +105,7 @@ export function programFor(module: LossModule, { sizes, gradients }: ShapeClass,
 /** The programs that can serve a shape class. @throws InputError where there is none, saying how to get it */
 export function programsFor(
   { signature, programs }: LossModule,
-  { sizes, gradients }: Pick<ShapeClass, 'sizes' | 'gradients'>,
+  { sizes, gradients, perNode }: Omit<ShapeClass, 'key'>,
 ): ModuleProgram[] {
   const ofSizes = programs.filter((program) =>
     Object.entries(program.sizes).every(([size, value]) => sizes[size] === value),
@@ -124,7 +126,18 @@ export function programsFor(
       allowed: `${listOf([...new Set(programs.map((program) => print(program.sizes)))])}; "trellis build" without --size serves every size`,
     });
   }
-  const found = ofSizes.filter((program) => program.gradients === gradients);
+  const ofKind = ofSizes.filter((program) => program.perNode === perNode);
+  if (ofKind.length === 0) {
+    const option = perNode === 'best-path' ? '--align' : '--posteriors';
+    throw new InputError({
+      code: 'option',
+      argument: perNode === 'best-path' ? 'align' : 'posteriors',
+      problem: `is not in the module of ${signature.name}, which was built without ${option}`,
+      value: true,
+      allowed: `modules built with ${option}`,
+    });
+  }
+  const found = ofKind.filter((program) => program.gradients === gradients);
   if (found.length > 0) return found;
   throw new InputError({
     code: 'option',

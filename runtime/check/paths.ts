@@ -26,6 +26,8 @@ export interface Enumeration {
   readonly paths: number;
   /** Log of the sum over all paths of exp(sum of weights). */
   readonly logLik: number;
+  /** The largest sum of weights of a path; -Infinity without one. */
+  readonly best: number;
   /** By arc, dense over the nodes; not scaled. */
   readonly posteriors: readonly Float64Array[];
 }
@@ -119,7 +121,7 @@ export function enumeratePaths({ nodes, start, end, arcs }: LatticeNumbers): Enu
 
   const posteriors = arcs.map(() => new Float64Array(longest));
   const high = found.reduce((best, { weight }) => Math.max(best, weight), Number.NEGATIVE_INFINITY);
-  if (high === Number.NEGATIVE_INFINITY) return { paths: 0, logLik: high, posteriors };
+  if (high === Number.NEGATIVE_INFINITY) return { paths: 0, logLik: high, best: high, posteriors };
   const total = found.reduce((sum, { weight }) => sum + Math.exp(weight - high), 0);
   for (const { weight, steps } of found) {
     for (const [k, node] of steps) {
@@ -127,5 +129,5 @@ export function enumeratePaths({ nodes, start, end, arcs }: LatticeNumbers): Enu
       posterior[node] = (posterior[node] as number) + Math.exp(weight - high) / total;
     }
   }
-  return { paths: found.length, logLik: high + Math.log(total), posteriors };
+  return { paths: found.length, logLik: high + Math.log(total), best: high, posteriors };
 }

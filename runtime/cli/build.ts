@@ -12,6 +12,8 @@ interface BuildOptions {
   size: string[];
   shape?: string;
   grads: boolean;
+  posteriors?: boolean;
+  align?: boolean;
 }
 
 export function addBuild(trellis: Command): void {
@@ -32,6 +34,8 @@ export function addBuild(trellis: Command): void {
     )
     .option('--shape <B,T,U+1,V>', 'the same, as the shape of the first real input')
     .option('--no-grads', 'the loss alone')
+    .option('--posteriors', 'kernels for forward(..., { posteriors: true }) as well')
+    .option('--align', 'kernels for align(...) as well')
     .addHelpText(
       'after',
       `
@@ -41,6 +45,7 @@ module serves every V. Kernels with V compiled in can be faster; calls with anot
 Examples:
   $ trellis build rnnt --out losses.js
   $ trellis build rnnt ./my-loss.ts --out src/losses.js
+  $ trellis build rnnt --posteriors --align --out losses.js
   $ trellis build rnnt --size V=500,1024,any --out losses.js`,
     )
     .action(runBuild);
@@ -62,7 +67,17 @@ async function runBuild(specs: readonly string[], options: BuildOptions): Promis
     const name = exportName(source.graph.name);
     const twin = modules.find(({ signature }) => exportName(signature.name) === name);
     if (twin) throw new UsageError(`two of the specs would be exported as ${name}: write them to files of their own`);
-    const choices = { sizes: sizes[n]!, gradients: options.grads };
+    const perNode = [
+      ...(options.posteriors ? (['posteriors'] as const) : []),
+      ...(options.align ? (['best-path'] as const) : []),
+    ];
+    if (perNode.length > 0 && !source.stated.lattice) {
+      const option = options.align ? '--align' : '--posteriors';
+      throw new UsageError(
+        `${option}: ${source.graph.name} is written in equations; only a spec that states arcs has a best path and posteriors`,
+      );
+    }
+    const choices = { sizes: sizes[n]!, gradients: options.grads, perNode };
     modules.push(await withProgress(`compiling ${source.graph.name}`, () => buildModule(source, choices)));
   }
 
@@ -81,6 +96,8 @@ async function runBuild(specs: readonly string[], options: BuildOptions): Promis
     const parts = [
       describeSizes(module),
       options.grads ? 'loss and gradients' : 'loss',
+      options.posteriors ? 'posteriors' : '',
+      options.align ? 'best paths' : '',
       `${module.texts.length} WGSL modules`,
     ];
     print(`${name}: ${parts.filter((part) => part !== '').join(', ')}`);

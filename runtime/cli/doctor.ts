@@ -77,7 +77,7 @@ async function examine(): Promise<Finding[]> {
   const findings = [node(), await machine()];
   const library = await libllvm();
   findings.push(...library.findings);
-  findings.push(await kernels(library.usable), await frontEnd(), await gpu(), await cache());
+  findings.push(await kernels(library.usable), await frontEnd(), await specs(), await gpu(), await cache());
   return findings;
 }
 
@@ -236,15 +236,32 @@ async function frontEnd(): Promise<Finding> {
   }
 }
 
+/** Whether the shipped specs start without the parser. */
+async function specs(): Promise<Finding> {
+  const what = 'specs';
+  const { listSpecs } = await import('../specs.js');
+  const { prebuiltFolder, shipped } = await import('../known-specs.js');
+  const { existsSync } = await import('node:fs');
+  const all = listSpecs();
+  const anew = all.filter(({ path }) => shipped(path) === undefined).map(({ name }) => name);
+  const built = existsSync(prebuiltFolder);
+  const text = !built
+    ? `${all.length} shipped; a checkout reads them when they are used`
+    : anew.length === 0
+      ? `${all.length} shipped, all read when the package was built`
+      : `${all.length} shipped; changed since the package was built, so read when used: ${anew.join(', ')}`;
+  return { what, state: 'ok', text, notes: [], details: { shipped: all.length, prebuilt: all.length - anew.length } };
+}
+
 /** The folder of compiled kernels. One that cannot be written costs time, not results. */
 async function cache(): Promise<Finding> {
-  const { defaultCacheDirectory } = await import('../cache-store.js');
-  const { access, constants, mkdir, readdir, stat } = await import('node:fs/promises');
+  const { defaultCacheDirectory, makeFolder } = await import('../cache-store.js');
+  const { access, constants, readdir, stat } = await import('node:fs/promises');
   const { join } = await import('node:path');
   const what = 'cache';
   const folder = defaultCacheDirectory();
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     await access(folder, constants.W_OK);
     const names = (await readdir(folder)).filter((name) => name.endsWith('.bin'));
     const sizes = await Promise.all(

@@ -1,6 +1,9 @@
 /** `trellis dump`: what each stage of the compiler makes of a spec. */
 import { type Command, Option } from 'commander';
+import type { HalfStorage, HalfType } from '../../compiler/kernel/half.js';
 import { type StageName, stageFile, stageNames } from '../../compiler/trace.js';
+import type { SpecSignature } from '../signature.js';
+import { collect, readDtypes } from './options.js';
 import { print, withProgress } from './output.js';
 import { sizesOfShape } from './signature.js';
 import { type TargetName, targetNames } from './stages.js';
@@ -12,6 +15,7 @@ interface DumpOptions {
   out?: string;
   grads: boolean;
   target?: TargetName;
+  dtype?: string[];
 }
 
 export function addDump(trellis: Command): void {
@@ -29,6 +33,11 @@ export function addDump(trellis: Command): void {
     )
     .option('--out <folder>', 'write one file for each stage into this folder')
     .option('--no-grads', 'the loss alone')
+    .option(
+      '--dtype <name=type>',
+      'a real input, with its gradient, as float16 or bfloat16 in memory; repeatable',
+      collect,
+    )
     .addOption(
       new Option('--target <vectors>', 'compile for these vectors, not for this machine').choices([...targetNames]),
     )
@@ -59,13 +68,18 @@ async function runDump(spec: string, options: DumpOptions): Promise<void> {
   if (wanted !== undefined && !(stageNames as readonly string[]).includes(wanted)) {
     throw new UsageError(`--stage ${wanted}: no such stage; there are ${stageNames.join(', ')}`);
   }
-  const stages: readonly StageName[] = wanted === undefined ? stageNames : [wanted as StageName];
+  const dtypes = readDtypes(options.dtype);
+  const hasBfloat16 = Object.values(dtypes).includes('bfloat16');
+  if (wanted === 'wgsl' && hasBfloat16) throw new UsageError('--dtype: WGSL has no type for bfloat16');
+  const all = stageNames.filter((name) => !(name === 'wgsl' && hasBfloat16));
+  const stages: readonly StageName[] = wanted === undefined ? all : [wanted as StageName];
   const { openSpec } = await import('./stages.js');
   const opened = await withProgress(`reading ${spec}`, async () => openSpec(spec));
   const { B: _batch, ...sizes } = options.shape === undefined ? {} : sizesOfShape(opened.signature, options.shape);
   const texts = opened.stages({
     sizes,
     gradients: options.grads,
+    storage: storageOf(dtypes, opened.signature),
     ...(options.target ? { target: options.target } : {}),
   });
   const textOf = (stage: StageName): Promise<string> => withProgress(`compiling to ${stage}`, () => texts.print(stage));
@@ -87,4 +101,20 @@ async function runDump(spec: string, options: DumpOptions): Promise<void> {
     throw new UsageError(`--out: cannot write into ${options.out}: ${(error as Error).message}`);
   }
   for (const [path] of files) print(path);
+}
+
+/** Inputs in half precision, each with its gradient, where it has one. */
+function storageOf(
+  dtypes: ReturnType<typeof readDtypes>,
+  { name: spec, inputs, gradients }: SpecSignature,
+): HalfStorage {
+  const types = Object.entries(dtypes).map(([name, dtype]): [string, HalfType] => {
+    if (inputs.find((input) => input.name === name)?.element !== 'f32')
+      throw new UsageError(`--dtype: the spec ${spec} has no input ${name} of reals`);
+    return [name, dtype === 'float16' ? 'f16' : 'bf16'];
+  });
+  return {
+    inputs: Object.fromEntries(types),
+    gradients: Object.fromEntries(types.filter(([name]) => gradients.includes(name))),
+  };
 }

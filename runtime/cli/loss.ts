@@ -1,60 +1,38 @@
 /** `trellis loss`: the loss, and its gradient, of a batch kept in `.npy` files. */
 import type { Command } from 'commander';
 import type { LossResult, Tensor } from '../index.js';
-import type { DeviceChoice, Infeasible } from '../options.js';
-import { type Reduction, reductionNames } from '../reduction.js';
+import { reductionNames } from '../reduction.js';
 import type { SpecSignature } from '../signature.js';
-import { checkWritable, readNpy, writeNpy } from './npy.js';
-import { collect, putOnce, readNumber, readPositiveInteger, splitPair } from './options.js';
+import { type BatchOptions, openBatch, withBatchOptions } from './batch.js';
+import { checkWritable, writeNpy } from './npy.js';
+import { collect } from './options.js';
 import { formatCosts, formatMilliseconds, formatNumber, print, printJson, printTable, withProgress } from './output.js';
-import { describeInputs, sizesOf } from './signature.js';
+import { sizesOf } from './signature.js';
 import { UsageError } from './usage.js';
 
-interface LossOptions {
-  acts?: string;
-  labels?: string;
-  actLens?: string;
-  labelLens?: string;
-  input?: string[];
-  lengths?: string[];
-  param?: string[];
-  blank?: string;
-  fastemitLambda?: string;
-  clamp?: string;
-  device: string;
+interface LossOptions extends BatchOptions {
   reduction: string;
-  infeasible: string;
-  threads?: string;
   grads?: string[];
-  cache: boolean;
-  json?: boolean;
 }
 
 export function addLoss(trellis: Command): void {
-  trellis
-    .command('loss')
-    .summary('compute a loss (and its gradient) of .npy tensors')
-    .description(
-      'Computes a loss of a batch of utterances kept in .npy files (numpy.save), and its gradient where asked for.\n' +
-        'Floats of 16, 32 and 64 bits and integers of any width are read, in C or Fortran order.',
-    )
-    .argument('<spec>', 'a name from "trellis list", or a path to a spec file')
-    .option('--acts <file>', 'the logits: float [B, T, U+1, V]')
-    .option('--labels <file>', 'the labels: int [B, U]')
-    .option('--act-lens <file>', 'frames of each utterance: int [B] (default: all of T)')
-    .option('--label-lens <file>', 'labels of each utterance: int [B] (default: all of U)')
-    .option('--input <name=file>', 'any input of the spec by its name; repeatable', collect)
-    .option('--lengths <name=file>', 'any length argument of the spec by its name; repeatable', collect)
-    .option('--param <name=value>', 'a parameter of the spec; repeatable', collect)
-    .option('--blank <index>', 'short for --param blank=<index>')
-    .option('--fastemit-lambda <number>', 'short for --param fastemitLambda=<number>')
-    .option('--clamp <number>', 'short for --param clamp=<number>')
-    .option('--device <name>', 'where to compute: webgpu, cpu, reference, or auto: a real GPU, else the CPU', 'auto')
+  withBatchOptions(
+    trellis
+      .command('loss')
+      .summary('compute a loss (and its gradient) of .npy tensors')
+      .description(
+        'Computes a loss of a batch of utterances kept in .npy files (numpy.save), and its gradient where asked for.\n' +
+          'Floats of 16, 32 and 64 bits and integers of any width are read, in C or Fortran order. float16 is read\n' +
+          'as it is stored, without a copy in float32, and its gradient is written as float16.',
+      )
+      .argument('<spec>', 'a name from "trellis list", or a path to a spec file'),
+  )
     .option('--reduction <name>', `how costs become one loss: ${reductionNames.join(', ')}`, 'mean')
-    .option('--infeasible <what>', 'an utterance without any path: its cost is inf or zero, or it is an error', 'inf')
-    .option('--threads <n>', 'threads on the CPU (default: one for each core)')
-    .option('--grads <file>', 'write the gradient here; name=file where a spec has several', collect)
-    .option('--no-cache', 'compile anew, and keep nothing on disk')
+    .option(
+      '--grads <file>',
+      'write the gradient here, float16 if the input is; name=file where a spec has several',
+      collect,
+    )
     .option('--json', 'print one JSON object with loss, costs, reduction, device, milliseconds and more')
     .addHelpText(
       'after',
@@ -69,46 +47,31 @@ Examples:
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --fastemit-lambda 0.01 --grads grads.npy
   $ trellis loss ./my-loss.ts --input acts=a.npy --input labels=l.npy --param blank=3 --device reference
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --device webgpu
+  $ trellis loss rnnt --acts bits.npy --dtype acts=bfloat16 --labels labels.npy --grads bits-of-grads.npy
   $ trellis loss rnnt --acts acts.npy --labels labels.npy --reduction sum --json | jq .loss`,
     )
     .action(runLoss);
 }
 
 async function runLoss(spec: string, options: LossOptions): Promise<void> {
-  // Everything that can be refused without the compiler is refused first.
-  const params = readParams(options);
-  const inputFiles = filesByName(options.input, '--input', { acts: options.acts, labels: options.labels });
-  const lengthFiles = filesByName(options.lengths, '--lengths', {
-    actLens: options.actLens,
-    labelLens: options.labelLens,
+  let gradFiles: ReadonlyMap<string, string> = new Map();
+  const { loss, params, inputs, lengths } = await openBatch(spec, options, options.reduction, async (signature) => {
+    gradFiles = await readGradFiles(options.grads ?? [], signature);
   });
-  const threads = options.threads === undefined ? {} : { threads: readPositiveInteger(options.threads, '--threads') };
-
-  const { loadLoss } = await import('../index.js');
-  const loss = await withProgress(`reading ${spec}`, () =>
-    loadLoss(spec, {
-      // Refused there, in the library's words, where they are none of these.
-      device: options.device as DeviceChoice,
-      reduction: options.reduction as Reduction,
-      infeasible: options.infeasible as Infeasible,
-      params,
-      ...threads,
-      ...(options.cache ? {} : { cacheDir: false as const }),
-    }),
-  );
   const { signature } = loss;
-  checkNames(signature, inputFiles, lengthFiles);
-  const gradFiles = await readGradFiles(options.grads ?? [], signature);
-
-  const inputs = await readAll(inputFiles);
-  const lengths = await readAll(lengthFiles);
   const result = await withProgress('computing', () =>
     loss.forward({ ...inputs, ...lengths }, { grads: gradFiles.size > 0 }),
   );
   for (const [input, path] of gradFiles) {
     const gradient = result.gradients[input];
     if (!gradient) throw new UsageError(`--grads: the spec ${signature.name} states no gradient for ${input}`);
-    await writeNpy(path, gradient.data as Float32Array | Float64Array, gradient.shape);
+    const { data, shape, dtype } = gradient as Tensor;
+    await writeNpy(
+      path,
+      data as Float32Array | Float64Array | Uint16Array,
+      shape,
+      dtype === 'float16' ? dtype : undefined,
+    );
   }
   const defaults = Object.fromEntries(signature.params.map((param) => [param.name, param.default]));
   const compileMilliseconds = loss.cache.compileMilliseconds;
@@ -125,66 +88,6 @@ interface Answer {
   readonly lengths: Readonly<Record<string, Tensor>>;
   readonly result: LossResult;
   readonly compileMilliseconds: number;
-}
-
-function readParams(options: LossOptions): Record<string, number> {
-  const params: Record<string, number> = {};
-  for (const pair of options.param ?? []) {
-    const [name, text] = splitPair(pair, '--param', 'number');
-    putOnce(params, name, readNumber(text, `--param ${name}`), '--param');
-  }
-  const shortcuts = { blank: '--blank', fastemitLambda: '--fastemit-lambda', clamp: '--clamp' } as const;
-  for (const [name, option] of Object.entries(shortcuts) as [keyof typeof shortcuts, string][]) {
-    const text = options[name];
-    if (text !== undefined) putOnce(params, name, readNumber(text, option), option);
-  }
-  return params;
-}
-
-/** Where each named argument lies, and the option that said so. */
-type Files = Map<string, { path: string; option: string }>;
-
-function filesByName(pairs: string[] | undefined, option: string, spelled: Record<string, string | undefined>): Files {
-  const files: Files = new Map();
-  for (const [name, path] of Object.entries(spelled)) {
-    if (path !== undefined) files.set(name, { path, option: spelling(name) });
-  }
-  for (const pair of pairs ?? []) {
-    const [name, path] = splitPair(pair, option, 'file');
-    if (files.has(name)) throw new UsageError(`${option}: ${name} is given twice`);
-    files.set(name, { path, option: `${option} ${name}` });
-  }
-  return files;
-}
-
-/** The option of an argument: actLens is --act-lens. */
-const spelling = (name: string): string => `--${name.replace(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;
-
-const spelled = new Set(['acts', 'labels', 'actLens', 'labelLens']);
-const howToGive = (name: string, general: string): string =>
-  spelled.has(name) ? `${spelling(name)} <file>` : `${general} ${name}=<file>`;
-
-function checkNames(signature: SpecSignature, inputFiles: Files, lengthFiles: Files): void {
-  const inputs = signature.inputs.map((input) => input.name);
-  const lengths = signature.lengths.map((length) => length.argument);
-  for (const [name, { option }] of inputFiles) {
-    if (inputs.includes(name)) continue;
-    throw new UsageError(
-      `${option}: the spec ${signature.name} has no input ${name}; it takes ${describeInputs(signature)}`,
-    );
-  }
-  for (const [name, { option }] of lengthFiles) {
-    if (lengths.includes(name)) continue;
-    throw new UsageError(
-      `${option}: the spec ${signature.name} has no length argument ${name}; ${lengths.length > 0 ? `it has ${lengths.join(', ')}` : 'it has none'}`,
-    );
-  }
-  const missing = inputs.filter((name) => !inputFiles.has(name));
-  if (missing.length === 0) return;
-  const give = missing.map((name) => howToGive(name, '--input')).join(' ');
-  throw new UsageError(
-    `the input ${missing.join(', ')} of the spec ${signature.name} is missing: give ${give}. It takes ${describeInputs(signature)}`,
-  );
 }
 
 /** Input name -> output file, from `file` (where one input has a gradient) or `name=file`. */
@@ -204,12 +107,6 @@ async function readGradFiles(words: readonly string[], signature: SpecSignature)
     files.set(input, path);
   }
   return files;
-}
-
-async function readAll(files: Files): Promise<Record<string, Tensor>> {
-  const tensors: Record<string, Tensor> = {};
-  for (const [name, { path, option }] of files) tensors[name] = await readNpy(path, option);
-  return tensors;
 }
 
 function asJson(answer: Answer, gradFiles: ReadonlyMap<string, string>): Record<string, unknown> {

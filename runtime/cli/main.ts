@@ -7,6 +7,8 @@
  */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../package.js';
+import { addAlign } from './align.js';
+import { addBench } from './bench.js';
 import { addBuild } from './build.js';
 import { addCheck } from './check.js';
 import { addDoctor } from './doctor.js';
@@ -32,18 +34,22 @@ A spec is named by its name in the shipped list ("rnnt") or by a path to a file 
 Examples:
   $ trellis list                                          the losses that come with the package
   $ trellis loss rnnt --acts acts.npy --labels labels.npy loss of a batch, written by numpy.save
-  $ trellis dump rnnt --stage graph                       the equations as the compiler sees them
+  $ trellis align rnnt --acts acts.npy --labels labels.npy --plot a.svg  which label at which frame
+  $ trellis dump rnnt --stage derived                     the equations as the compiler sees them
   $ trellis new tally                                     a first loss of your own, with its test
   $ trellis check ./tally.ts                              is it right, and does every device compute it?
+  $ trellis bench 8,200,50,1024                           how fast it is, beside how fast memory is
   $ trellis doctor                                        what was found on this machine, what is missing
 
 "trellis <command> --help" tells more.`,
     );
   addLoss(trellis);
+  addAlign(trellis);
   addNew(trellis);
   addCheck(trellis);
   addDump(trellis);
   addBuild(trellis);
+  addBench(trellis);
   addDoctor(trellis);
   addList(trellis);
   // Copied to every command: throw instead of ending the process.

@@ -20,6 +20,8 @@ export interface ModuleChoices {
   readonly sizes: readonly Readonly<Record<string, number>>[];
   /** False: score only. */
   readonly gradients: boolean;
+  /** Results over the nodes that are wanted as well, where the spec states arcs. */
+  readonly perNode: readonly NonNullable<ModuleProgram['perNode']>[];
 }
 
 /** Sizes of a spec that the whole batch shares: those that can be compiled in. */
@@ -32,6 +34,7 @@ export function sharedSizes({ graph }: SourceSpec): string[] {
 /** Compiles a spec to a module. @throws SpecError for a mistake in it */
 export async function buildModule(source: SourceSpec, choices: ModuleChoices): Promise<LossModule> {
   const { compileToKernels } = await import('../../compiler/compile.js');
+  const { bestPathOf } = await import('../compiler/compile.js');
   const { packBuffers } = await import('../gpu/packing.js');
   const { printSized } = await import('../gpu/sized.js');
   const lengths = source.graph.lengths.map(({ argument }) => argument);
@@ -41,15 +44,22 @@ export async function buildModule(source: SourceSpec, choices: ModuleChoices): P
     return known >= 0 ? known : texts.push(text) - 1;
   };
   const programs: ModuleProgram[] = [];
+  const withGradients = choices.gradients ? [true, false] : [false];
+  const kinds: Pick<ModuleProgram, 'gradients' | 'perNode'>[] = withGradients.map((gradients) => ({ gradients }));
+  for (const perNode of source.stated.lattice ? choices.perNode : [])
+    for (const gradients of perNode === 'posteriors' ? withGradients : [false]) kinds.push({ gradients, perNode });
   for (const sizes of choices.sizes) {
     const openSizes = sharedSizes(source).filter((size) => sizes[size] === undefined);
-    for (const gradients of choices.gradients ? [true, false] : [false]) {
-      const program = packBuffers(compileToKernels(source, { sizes, openSizes, gradients, lattice: 'f64' }), lengths);
+    for (const { gradients, perNode } of kinds) {
+      const from = perNode === 'best-path' ? bestPathOf(source) : source;
+      const wanted = { gradients, perNode: perNode !== undefined, lattice: 'f64' } as const;
+      const program = packBuffers(compileToKernels(from, { sizes, openSizes, ...wanted }), lengths);
       for (const target of targets) {
         const { phases, ...launch } = printSized(program, target);
         programs.push({
           sizes,
           gradients,
+          ...(perNode ? { perNode } : {}),
           target,
           buffers: program.buffers,
           scalars: program.scalars,
@@ -62,7 +72,7 @@ export async function buildModule(source: SourceSpec, choices: ModuleChoices): P
   return {
     format: moduleFormat,
     version: packageVersion(),
-    signature: signatureOfGraph(source.graph),
+    signature: signatureOfGraph(source.graph, source.stated),
     programs,
     texts,
   };

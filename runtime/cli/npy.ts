@@ -3,8 +3,8 @@
  * line owes its user: every refusal names the file, sizes are checked against the header, Fortran order is turned
  * into C order, and an output file appears whole or not at all.
  *
- * Writing goes through a temporary file of our own rather than write-file-atomic, because a gradient may exceed the
- * 2 GiB that one write call takes, and should not be copied for it.
+ * Writing goes through a temporary file, in several writes: a gradient may exceed the 2 GiB that one takes, and should not
+ * be copied for it.
  */
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -16,7 +16,7 @@ import { UsageError } from './usage.js';
 const CHUNK = 1 << 30;
 
 /**
- * The tensor in a file, in C order, with elements as the file has them; float16 arrives as float32.
+ * The tensor in a file, in C order, with elements as the file has them; float16 as its bits, with `dtype`.
  *
  * @param option what the user typed to name this file, for error messages: '--acts'
  * @throws UsageError where the file cannot be read or does not hold such a tensor
@@ -25,7 +25,7 @@ export async function readNpy(path: string, option: string): Promise<Tensor> {
   const buffer = await readWhole(path, option);
   let parsed: ReturnType<typeof parse>;
   try {
-    parsed = parse(buffer);
+    parsed = parse(buffer, { convertFloat16: false });
   } catch (error) {
     throw new UsageError(`${option}: ${path} is not a .npy file that can be read: ${reasonOf(error as Error)}`);
   }
@@ -41,17 +41,22 @@ export async function readNpy(path: string, option: string): Promise<Tensor> {
     );
   }
   const exact = data.length === count ? data : (data.subarray(0, count) as TypedArray);
-  return { data: parsed.fortranOrder && shape.length > 1 ? toCOrder(exact, shape) : exact, shape };
+  const dtype = parsed.dtype === 'f2' ? { dtype: 'float16' as const } : {};
+  return { data: parsed.fortranOrder && shape.length > 1 ? toCOrder(exact, shape) : exact, shape, ...dtype };
 }
 
-/** Writes a tensor under `path`, through a temporary file beside it: the file is complete or not there. */
+/**
+ * Writes a tensor under `path`, through a temporary file beside it: the file is complete or not there.
+ * @param dtype what the bits in a Uint16Array are
+ */
 export async function writeNpy(
   path: string,
-  data: Float32Array | Float64Array | Int32Array,
+  data: Float32Array | Float64Array | Int32Array | Uint16Array,
   shape: readonly number[],
+  dtype?: 'float16',
 ): Promise<void> {
   // npyjs writes the header from the shape it is told, so an empty array gives the header alone.
-  const header = new Uint8Array(dump(data.subarray(0, 0), [...shape]));
+  const header = new Uint8Array(dump(data.subarray(0, 0), [...shape], dtype === 'float16' ? { dtype: 'f2' } : {}));
   const temporary = `${path}.${process.pid}.tmp`;
   try {
     const file = await open(temporary, 'w');

@@ -1,4 +1,5 @@
 /** Readers for the values of command-line options. Each throws UsageError naming the option and the value. */
+import { dtypeNames, type HalfDType } from '../half.js';
 import { UsageError } from './usage.js';
 
 /** Collects a repeatable `name=value` option. */
@@ -29,4 +30,17 @@ export function readPositiveInteger(text: string, option: string): number {
 export function putOnce<Value>(record: Record<string, Value>, name: string, value: Value, option: string): void {
   if (Object.hasOwn(record, name)) throw new UsageError(`${option}: ${name} is given twice`);
   record[name] = value;
+}
+
+/** Types of half precision by input name, from words such as 'acts=bfloat16'. */
+export function readDtypes(pairs: readonly string[] | undefined): Record<string, HalfDType> {
+  const names: readonly string[] = Object.values(dtypeNames);
+  const dtypes: Record<string, HalfDType> = {};
+  for (const pair of pairs ?? []) {
+    const [name, dtype] = splitPair(pair, '--dtype', 'type');
+    if (!names.includes(dtype))
+      throw new UsageError(`--dtype ${name}: ${dtype} is no type; there are ${names.join(' and ')}`);
+    putOnce(dtypes, name, dtype as HalfDType, '--dtype');
+  }
+  return dtypes;
 }

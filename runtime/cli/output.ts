@@ -86,6 +86,28 @@ export async function withProgress<Result>(text: string, work: () => Promise<Res
   }
 }
 
+/**
+ * For long work of several subjects, told as 'subject: what is being done': on a terminal one line that changes, elsewhere a
+ * line for each new subject.
+ */
+export function progressLine(): { show: (text: string) => void; wipe: () => void } {
+  if (process.stderr.isTTY === true) {
+    return {
+      show: (text) => process.stderr.write(`\r\u001b[K${text}...`),
+      wipe: () => process.stderr.write('\r\u001b[K'),
+    };
+  }
+  let subject = '';
+  return {
+    show: (text) => {
+      const [now = ''] = text.split(':');
+      if (now !== subject) process.stderr.write(`measuring ${now}\n`);
+      subject = now;
+    },
+    wipe: () => {},
+  };
+}
+
 /** The message of a failure on stderr, and the exit code for it: 2 for usage and input, 1 for the rest. */
 export function report(error: unknown): 1 | 2 {
   const failure = error instanceof Error ? error : new Error(String(error));

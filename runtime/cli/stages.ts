@@ -1,17 +1,20 @@
 /** What `trellis dump` can print: a spec's text after each stage of the compiler, for this machine or for another. */
 import type { SourceSpec } from '../../compiler/compile.js';
 import type { Graph } from '../../compiler/graph/graph.js';
+import type { HalfStorage } from '../../compiler/kernel/half.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import type { StageName } from '../../compiler/trace.js';
 import type { LlvmJit } from '../cpu/jit.js';
 import { type SpecSignature, signatureOfGraph } from '../signature.js';
 
 const x86 = { arch: 'x64', triple: 'x86_64-unknown-linux-gnu' };
+/** What these have instructions for, but for sse. */
+const halves = { float16: true, bfloat16: false };
 const targets = {
-  avx512: { ...x86, cpu: 'x86-64-v4', vectorBits: 512 },
-  avx2: { ...x86, cpu: 'x86-64-v3', vectorBits: 256 },
+  avx512: { ...x86, cpu: 'x86-64-v4', vectorBits: 512, halves },
+  avx2: { ...x86, cpu: 'x86-64-v3', vectorBits: 256, halves },
   sse: { ...x86, cpu: 'x86-64-v2', vectorBits: 128 },
-  neon: { arch: 'arm64', triple: 'aarch64-unknown-linux-gnu', cpu: 'generic', vectorBits: 128 },
+  neon: { arch: 'arm64', triple: 'aarch64-unknown-linux-gnu', cpu: 'generic', vectorBits: 128, halves },
 } as const;
 export type TargetName = keyof typeof targets;
 export const targetNames = Object.keys(targets) as TargetName[];
@@ -20,6 +23,8 @@ export interface StageChoices {
   /** Sizes that the whole batch shares; those left out have `defaultSize`. */
   readonly sizes: Readonly<Record<string, number>>;
   readonly gradients: boolean;
+  /** Default: float32. */
+  readonly storage?: HalfStorage;
   /** Default: this machine. */
   readonly target?: TargetName;
 }
@@ -93,8 +98,9 @@ export class StageTexts {
   }
 
   private get scheduling() {
-    const { sizes, gradients } = this.choices;
-    return { sizes: compiledSizes(this.source.graph, sizes), lattice: 'f64', gradients } as const;
+    const { sizes, gradients, storage } = this.choices;
+    const compiled = compiledSizes(this.source.graph, sizes);
+    return { sizes: compiled, lattice: 'f64', gradients, ...(storage && { storage }) } as const;
   }
 
   private async spell() {

@@ -1,23 +1,52 @@
 /** The compiler as the runtime calls it: on this thread, or in the worker. */
-import { compile, compileToGraph, type SourceSpec } from '../../compiler/compile.js';
-import { signatureOfGraph } from '../signature.js';
-import type { CompileOptions, PreparedProgram, SpecOutline } from './protocol.js';
+import {
+  compile,
+  compileToBestPath,
+  compileToGraph,
+  type PackedSpec,
+  packSpec,
+  restoreSpec,
+  type SourceSpec,
+} from '../../compiler/compile.js';
+import { SpecError } from '../../compiler/source.js';
+import { signatureOfGraph, targetsOf } from '../signature.js';
+import type { CompileOptions, PreparedProgram, SpecOutline, WantedSpec } from './protocol.js';
 
-/** The latest spec read, since its outline is usually followed by a compile. */
-let latest: { readonly file: string; readonly source: SourceSpec } | undefined;
-
-/** Reads a spec. @throws SpecError for a mistake in it. */
-export function outline(file: string): SpecOutline {
-  const source = compileToGraph(file);
-  latest = { file, source };
-  return { signature: signatureOfGraph(source.graph), files: source.files };
+/** Reads a spec. @throws SpecError for a mistake in it, StaticsError for statics it cannot have */
+export function outline({ file, statics }: WantedSpec): SpecOutline {
+  const source = compileToGraph(file, statics);
+  const { graph, stated, files } = source;
+  return { signature: signatureOfGraph(graph, stated), files, equations: packSpec(source) };
 }
 
-/** Compiles a spec, as its files are now, to LLVM IR text. @throws SpecError for a mistake in it. */
-export function prepare(file: string, options: CompileOptions): PreparedProgram {
-  const source = latest?.file === file ? latest.source : compileToGraph(file);
-  latest = undefined;
-  const { program, llvm } = compile(source, options);
+/** The best path through a spec's lattice, spelling its targets. */
+export const bestPathOf = (source: SourceSpec): SourceSpec => compileToBestPath(source, targetsOf(source.graph)?.input);
+
+/**
+ * Goes on from a spec's equations as they were read. A mistake that shows only now is shown in the author's file, which is
+ * read again for it: packed equations do not know their places.
+ * @returns what `further` makes of it, and the files where they were read again
+ */
+export function goOn<T>(
+  { file, statics }: WantedSpec,
+  equations: PackedSpec,
+  further: (source: SourceSpec) => T,
+): { readonly value: T; readonly reread?: SpecOutline['files'] } {
+  try {
+    return { value: further(restoreSpec(equations)) };
+  } catch (error) {
+    if (!(error instanceof SpecError)) throw error;
+    const source = compileToGraph(file, statics);
+    return { value: further(source), reread: source.files };
+  }
+}
+
+/** Compiles a spec that was read to LLVM IR text. @throws SpecError for a mistake in it. */
+export function prepare(wanted: WantedSpec, equations: PackedSpec, options: CompileOptions): PreparedProgram {
+  const { value, reread } = goOn(wanted, equations, (source) =>
+    compile(options.bestPath ? bestPathOf(source) : source, options),
+  );
+  const { program, llvm } = value;
   const phases = program.phases.map((phase) => phase.map((kernel) => ({ ...kernel, doc: [], body: [] })));
-  return { files: source.files, plan: { ...program, phases }, llvm };
+  return { plan: { ...program, phases }, llvm, ...(reread && { reread }) };
 }

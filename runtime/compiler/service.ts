@@ -3,8 +3,9 @@
  * when it has been idle for a while, and never a reason for the process to stay alive.
  */
 import { Worker } from 'node:worker_threads';
-import { SpecError } from '../../compiler/source.js';
-import type { Answer, CompileOptions, PreparedProgram, Request, SpecOutline } from './protocol.js';
+import type { PackedSpec } from '../../compiler/compile.js';
+import { SpecError, StaticsError } from '../../compiler/source.js';
+import type { Answer, CompileOptions, PreparedProgram, Request, SpecOutline, WantedSpec } from './protocol.js';
 
 /** After so long without work the thread, with the parser it has loaded, is given back. */
 const IDLE_MILLISECONDS = 10_000;
@@ -19,13 +20,23 @@ let idle: NodeJS.Timeout | undefined;
 let nextId = 0;
 const waiting = new Map<number, Waiting>();
 
-/** As `outline` in compile.ts. @throws SpecError */
-export const outlineAsync = (file: string): Promise<SpecOutline> =>
-  ask({ kind: 'outline', file }) as Promise<SpecOutline>;
+/** As `outline` in compile.ts. @throws SpecError, StaticsError */
+export const outlineAsync = (wanted: WantedSpec): Promise<SpecOutline> =>
+  ask({ kind: 'outline', wanted }) as Promise<SpecOutline>;
 
 /** As `prepare` in compile.ts. @throws SpecError */
-export const prepareAsync = (file: string, options: CompileOptions): Promise<PreparedProgram> =>
-  ask({ kind: 'prepare', file, options }) as Promise<PreparedProgram>;
+export const prepareAsync = (
+  wanted: WantedSpec,
+  equations: PackedSpec,
+  options: CompileOptions,
+): Promise<PreparedProgram> => ask({ kind: 'prepare', wanted, equations, options }) as Promise<PreparedProgram>;
+
+/** Starts the thread ahead of the first question, which is sure to come: it takes as long to start as many a compile takes. */
+export function startCompiler(): void {
+  if (worker) return;
+  started();
+  rest();
+}
 
 function ask(request: Request): Promise<SpecOutline | PreparedProgram> {
   const id = nextId++;
@@ -58,7 +69,10 @@ function settle(answer: Answer): void {
   if (!caller) return;
   if ('value' in answer) caller.resolve(answer.value);
   else if ('specError' in answer) caller.reject(new SpecError(answer.specError));
-  else {
+  else if ('staticsError' in answer) {
+    const { given, problem, allowed } = answer.staticsError;
+    caller.reject(new StaticsError(given, problem, allowed));
+  } else {
     const error = new Error(answer.message);
     if (answer.stack !== undefined) error.stack = answer.stack;
     caller.reject(error);

@@ -6,7 +6,11 @@ import { type Answer, answerOfError, type Request } from './protocol.js';
 parentPort?.on('message', ({ id, request }: { id: number; request: Request }) => {
   let answer: Answer;
   try {
-    answer = { id, value: request.kind === 'outline' ? outline(request.file) : prepare(request.file, request.options) };
+    const value =
+      request.kind === 'outline'
+        ? outline(request.wanted)
+        : prepare(request.wanted, request.equations, request.options);
+    answer = { id, value };
   } catch (error) {
     answer = answerOfError(id, error);
   }

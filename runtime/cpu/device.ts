@@ -1,21 +1,29 @@
 /**
  * The cpu device: a spec is compiled through LLVM to native code for this machine, or found compiled on disk.
  *
- * Two things are kept on disk: what a spec's file says about its arguments, and for each shape class the object code
- * with its launch plan. With both, a process starts without reading the spec and without LLVM's optimiser.
+ * For each shape class the object code is kept on disk, with its launch plan. With it, and with what is known of the spec
+ * (`known-specs.ts`), a process starts without reading the spec and without LLVM's optimiser.
  */
-import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
-import { CacheStore, type JsonValue } from '../cache-store.js';
-import { outline, prepare } from '../compiler/compile.js';
-import type { CompileOptions, PreparedProgram, SpecOutline } from '../compiler/protocol.js';
-import { outlineAsync, prepareAsync } from '../compiler/service.js';
-import type { Batch, Device, DeviceOptions, DeviceSpec, Runner, ShapeClass } from '../device.js';
+import { reportTime } from '../../compiler/trace.js';
+import { type CacheStore, type JsonValue, storeFor } from '../cache-store.js';
+import { prepare } from '../compiler/compile.js';
+import type { CompileOptions, PreparedProgram, WantedSpec } from '../compiler/protocol.js';
+import { prepareAsync } from '../compiler/service.js';
+import type { Batch, Device, DeviceSpec, PhaseTime, Runner, ShapeClass } from '../device.js';
 import { TrellisError, throwIfAborted } from '../errors.js';
+import { compilerFingerprint } from '../fingerprint.js';
+import {
+  hashesOf,
+  type KnownSpec,
+  openSpec,
+  openSpecSync,
+  sourceHash,
+  staticsKey,
+  wantedSpec,
+} from '../known-specs.js';
 import type { SpecSignature } from '../signature.js';
+import { prepareDriver } from './driver.js';
 import { CpuExecutor } from './executor.js';
 import { LlvmJit } from './jit.js';
 import { findLibLlvm } from './libllvm.js';
@@ -54,90 +62,19 @@ function openDevice(): Device {
   device = {
     name: 'cpu',
     reals: 'f32',
-    open: (file, options) => open(file, jit, storeFor(options)),
-    openSync: (file, options) => openSync(file, jit, storeFor(options)),
+    halves: ['f16', 'bf16'],
+    open: (file, options) => open(wantedSpec(file, options), jit, storeFor(options.cacheDir)),
+    openSync: (file, options) => openSync(wantedSpec(file, options), jit, storeFor(options.cacheDir)),
   };
   return device;
 }
 
-const stores = new Map<string | false | undefined, CacheStore>();
-
-/** One store per folder and process: it also remembers in memory what it read. */
-function storeFor({ cacheDir }: DeviceOptions): CacheStore {
-  let store = stores.get(cacheDir);
-  if (!store) {
-    store = new CacheStore(cacheDir === undefined ? {} : { directory: cacheDir });
-    stores.set(cacheDir, store);
-  }
-  return store;
+async function open(wanted: WantedSpec, jit: LlvmJit, store: CacheStore): Promise<DeviceSpec> {
+  return new CpuSpec(wanted, jit, store, await openSpec(wanted, store));
 }
 
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
-
-let compilerHash: string | undefined;
-
-/** Changes whenever the compiler does: objects made by another version of it are never used. */
-function compilerFingerprint(): string {
-  if (compilerHash === undefined) {
-    const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-    const files: string[] = [];
-    const visit = (folder: string): void => {
-      for (const entry of readdirSync(folder, { withFileTypes: true })) {
-        const path = join(folder, entry.name);
-        if (entry.isDirectory()) visit(path);
-        else if (/\.(js|ts)$/.test(entry.name) && !entry.name.endsWith('.d.ts')) files.push(path);
-      }
-    };
-    for (const folder of ['compiler', 'dsl']) visit(join(root, folder));
-    const hash = createHash('sha256');
-    for (const file of files.sort()) hash.update(readFileSync(file));
-    compilerHash = hash.digest('hex');
-  }
-  return compilerHash;
-}
-
-/** What is remembered about a spec's file: its arguments, and the files it is made of with their hashes. */
-interface SpecRecord {
-  readonly signature: SpecSignature;
-  readonly files: readonly { readonly path: string; readonly hash: string }[];
-}
-
-type SourceFiles = SpecOutline['files'];
-const hashesOf = (files: SourceFiles): SpecRecord['files'] =>
-  files.map(({ path, text }) => ({ path, hash: sha256(text) }));
-const joinHashes = (files: SpecRecord['files']): string =>
-  sha256(files.map(({ path, hash }) => `${path} ${hash}`).join('\n'));
-
-const recordKey = (file: string): string =>
-  `spec\n${compilerFingerprint()}\n${file}\n${sha256(readFileSync(file, 'utf8'))}`;
-
-/** The record from disk, if every file of the spec is as it was. */
-function recall(file: string, store: CacheStore): SpecRecord | undefined {
-  const entry = store.get(recordKey(file));
-  if (!entry) return undefined;
-  const record = entry.metadata as unknown as SpecRecord;
-  try {
-    const unchanged = record.files.every(({ path, hash }) => sha256(readFileSync(path, 'utf8')) === hash);
-    return unchanged ? record : undefined;
-  } catch {
-    return undefined; // a file it imported is gone: reading the spec will say so
-  }
-}
-
-function remember(file: string, store: CacheStore, { signature, files }: SpecOutline): SpecRecord {
-  const record: SpecRecord = { signature, files: hashesOf(files) };
-  store.set(recordKey(file), record as unknown as JsonValue, new Uint8Array(0));
-  return record;
-}
-
-async function open(file: string, jit: LlvmJit, store: CacheStore): Promise<DeviceSpec> {
-  const record = recall(file, store) ?? remember(file, store, await outlineAsync(file));
-  return new CpuSpec(file, jit, store, record);
-}
-
-function openSync(file: string, jit: LlvmJit, store: CacheStore): DeviceSpec {
-  const record = recall(file, store) ?? remember(file, store, outline(file));
-  return new CpuSpec(file, jit, store, record);
+function openSync(wanted: WantedSpec, jit: LlvmJit, store: CacheStore): DeviceSpec {
+  return new CpuSpec(wanted, jit, store, openSpecSync(wanted, store));
 }
 
 class CpuSpec implements DeviceSpec {
@@ -146,21 +83,34 @@ class CpuSpec implements DeviceSpec {
   readonly #sourceHash: string;
 
   constructor(
-    private readonly file: string,
+    private readonly wanted: WantedSpec,
     private readonly jit: LlvmJit,
     private readonly store: CacheStore,
-    record: SpecRecord,
+    private readonly known: KnownSpec,
   ) {
-    this.signature = record.signature;
-    this.#sourceHash = joinHashes(record.files);
+    this.signature = known.signature;
+    this.#sourceHash = sourceHash(known.files);
   }
 
   #programKey(shapeClass: ShapeClass): string {
-    return ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint].join('\n');
+    const parts = ['program', compilerFingerprint(), this.#sourceHash, shapeClass.key, this.jit.fingerprint];
+    return parts.join('\n') + staticsKey(this.wanted.statics);
   }
 
-  #options({ sizes, gradients }: ShapeClass): CompileOptions {
-    return { sizes, gradients, lattice: 'f64', blocks: true, vectorBits: this.jit.target.vectorBits };
+  #options({ sizes, gradients, perNode, storage }: ShapeClass): CompileOptions {
+    const { vectorBits, halves } = this.jit.target;
+    return {
+      sizes,
+      gradients,
+      perNode: perNode !== undefined,
+      bestPath: perNode === 'best-path',
+      storage,
+      statics: this.wanted.statics,
+      lattice: 'f64',
+      blocks: true,
+      vectorBits,
+      halves,
+    };
   }
 
   #fromDisk(shapeClass: ShapeClass): Runner | undefined {
@@ -170,10 +120,10 @@ class CpuSpec implements DeviceSpec {
     return new CpuRunner('disk', this.signature, new CpuExecutor(plan, entry.payload, this.jit, this.store));
   }
 
-  #finish(shapeClass: ShapeClass, { plan, files }: PreparedProgram, object: Uint8Array): Runner {
+  #finish(shapeClass: ShapeClass, { plan, reread }: PreparedProgram, object: Uint8Array): Runner {
     const runner = new CpuRunner('compiled', this.signature, new CpuExecutor(plan, object, this.jit, this.store));
     // A file that changed since it was first read made another program: it must not be kept under the old one's key.
-    if (joinHashes(hashesOf(files)) === this.#sourceHash)
+    if (reread === undefined || sourceHash(hashesOf(reread)) === this.#sourceHash)
       this.store.set(this.#programKey(shapeClass), plan as unknown as JsonValue, object);
     return runner;
   }
@@ -181,20 +131,25 @@ class CpuSpec implements DeviceSpec {
   async prepare(shapeClass: ShapeClass): Promise<Runner> {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = await prepareAsync(this.file, this.#options(shapeClass));
+    // The driver is compiled while the compiler's thread is at work on the kernels.
+    const [prepared] = await Promise.all([
+      prepareAsync(this.wanted, this.known.equations, this.#options(shapeClass)),
+      prepareDriver(this.jit, this.store),
+    ]);
+    const start = performance.now();
     const { object } = await this.jit.compileAsync(prepared.llvm, { name: `${prepared.plan.name}.ll` });
+    reportTime(prepared.plan.name, 'object', performance.now() - start);
     return this.#finish(shapeClass, prepared, object);
   }
 
   prepareSync(shapeClass: ShapeClass): Runner {
     const known = this.#fromDisk(shapeClass);
     if (known) return known;
-    const prepared = prepare(this.file, this.#options(shapeClass));
-    return this.#finish(
-      shapeClass,
-      prepared,
-      this.jit.compile(prepared.llvm, { name: `${prepared.plan.name}.ll` }).object,
-    );
+    const prepared = prepare(this.wanted, this.known.equations, this.#options(shapeClass));
+    const start = performance.now();
+    const { object } = this.jit.compile(prepared.llvm, { name: `${prepared.plan.name}.ll` });
+    reportTime(prepared.plan.name, 'object', performance.now() - start);
+    return this.#finish(shapeClass, prepared, object);
   }
 }
 
@@ -228,6 +183,10 @@ class CpuRunner implements Runner {
     deliver();
   }
 
+  profile(batch: Batch): PhaseTime[] {
+    return this.executor.profile(this.#call(batch, undefined));
+  }
+
   /** A gradient that is to replace its input, but reads more of it than the cell it writes, is made in memory of its own. */
   #apart(batch: Batch): { own: Batch; deliver: () => void } {
     const gradients = { ...batch.out.gradients };
@@ -236,7 +195,8 @@ class CpuRunner implements Runner {
         gradients[name]!.buffer === batch.inputs[name]!.buffer && !this.executor.program.inPlace?.includes(name),
     );
     if (moved.length === 0) return { own: batch, deliver: () => {} };
-    for (const name of moved) gradients[name] = alignedArray('f32', gradients[name]!.length);
+    for (const name of moved)
+      gradients[name] = alignedArray(batch.storage.gradients?.[name] ?? 'f32', gradients[name]!.length);
     return {
       own: { ...batch, out: { ...batch.out, gradients } },
       deliver: () => {
@@ -255,6 +215,7 @@ class CpuRunner implements Runner {
     }
     for (const { argument } of this.signature.lengths) buffers[argument] = batch.lengths[argument]!;
     for (const [name, array] of Object.entries(batch.out.gradients ?? {})) buffers[`grad_${name}`] = array;
+    for (const [name, array] of Object.entries(batch.out.perNode ?? {})) buffers[`node_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     for (const { size } of this.signature.lengths) scalars[`${size}_max`] = batch.sizes[size]!;
     return {

@@ -62,21 +62,41 @@ export interface Driver {
 
 const drivers = new WeakMap<LlvmJit, Driver>();
 
+/** Its text, and under what it is kept. */
+function source(jit: LlvmJit): { readonly text: string; readonly key: string } {
+  const text = driverIr();
+  return { text, key: `driver\n${jit.fingerprint}\n${text}` };
+}
+
 /** The driver for a JIT's host, compiled at first use, or taken from a cache of objects. */
 export function driverFor(jit: LlvmJit, cache?: CacheStore): Driver {
   let driver = drivers.get(jit);
   if (!driver) {
-    const text = driverIr();
-    const key = `driver\n${jit.fingerprint}\n${text}`;
+    const { text, key } = source(jit);
     let object = cache?.get(key)?.payload;
     if (!object) {
       object = jit.compile(text, { name: 'driver.ll' }).object;
       cache?.set(key, { kind: 'driver' }, object);
     }
-    // Never disposed of: it is a few kilobytes, and calls may be running until the process ends.
-    driver = { run: jit.load(object).func('trellis_run', 'int', ['void *']) };
-    drivers.set(jit, driver);
+    driver = linked(jit, object);
   }
+  return driver;
+}
+
+/** Has the driver ready for `driverFor`, compiling it off the event loop's thread where there is none. */
+export async function prepareDriver(jit: LlvmJit, cache: CacheStore): Promise<void> {
+  if (drivers.has(jit)) return;
+  const { text, key } = source(jit);
+  const known = cache.get(key)?.payload;
+  const object = known ?? (await jit.compileAsync(text, { name: 'driver.ll' })).object;
+  if (!known) cache.set(key, { kind: 'driver' }, object);
+  if (!drivers.has(jit)) linked(jit, object);
+}
+
+function linked(jit: LlvmJit, object: Uint8Array): Driver {
+  // Never disposed of: it is a few kilobytes, and calls may be running until the process ends.
+  const driver = { run: jit.load(object).func('trellis_run', 'int', ['void *']) };
+  drivers.set(jit, driver);
   return driver;
 }
 

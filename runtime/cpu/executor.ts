@@ -2,6 +2,7 @@
 import os from 'node:os';
 import type { BufferDecl, KExpr, Kernel, KernelProgram } from '../../compiler/kernel/kernel.js';
 import type { CacheStore } from '../cache-store.js';
+import type { PhaseTime } from '../device.js';
 import { type Driver, driverFor, enterQueue, type Launch, leaveQueue, planBytes, writePlan } from './driver.js';
 import { evaluateExtent, type Scalars } from './extents.js';
 import type { LlvmJit, LoadedObject } from './jit.js';
@@ -33,6 +34,9 @@ let parallelism = 0;
 interface Prepared {
   readonly block: Block;
   readonly plan: bigint;
+  /** Writes the plan anew, for some of the launches only; the arguments and scratch memory stay. */
+  readonly narrow: (phases: readonly (readonly Launch[])[]) => void;
+  readonly phases: readonly (readonly Launch[])[];
   /** Kept alive until the call is over. */
   readonly arrays: readonly unknown[];
 }
@@ -111,6 +115,31 @@ export class CpuExecutor {
     }
   }
 
+  /**
+   * For benchmarks: does the work of `run` in parts, on the same memory and with the same threads, and says what each took.
+   * A phase runs as a whole, then each of its kernels again by itself: they only read what earlier phases made.
+   */
+  profile(call: CpuCall): PhaseTime[] {
+    const prepared = this.#prepare(call);
+    const { plan, narrow, phases } = prepared;
+    const time = (launches: readonly Launch[]): number => {
+      narrow([launches]);
+      const start = performance.now();
+      this.#driver.run(plan);
+      return performance.now() - start;
+    };
+    try {
+      return phases.map((launches, p) => {
+        const milliseconds = time(launches);
+        const alone = launches.length === 1 ? [milliseconds] : launches.map((launch) => time([launch]));
+        const kernels = alone.map((each, k) => ({ kernel: this.program.phases[p]![k]!.name, milliseconds: each }));
+        return { milliseconds, kernels };
+      });
+    } finally {
+      pool.give(prepared.block);
+    }
+  }
+
   /** Bytes of scratch memory that a call with these scalars uses. */
   scratchBytes(scalars: Scalars): number {
     return this.program.buffers
@@ -184,19 +213,16 @@ export class CpuExecutor {
     const block = pool.take(bytes);
     const words = new BigUint64Array(block.bytes.buffer, block.bytes.byteOffset, (argsAt + argsBytes) / 8);
     const reals = new Float64Array(words.buffer, words.byteOffset, words.length);
-    writePlan(words, block.address, {
-      args: block.address + BigInt(argsAt),
-      abort: addressOf(abort),
-      threads,
-      phases,
-    });
+    const shared = { args: block.address + BigInt(argsAt), abort: addressOf(abort), threads };
+    const narrow = (some: Prepared['phases']) => writePlan(words, block.address, { ...shared, phases: some });
+    narrow(phases);
     let slot = argsAt / 8;
     for (const { address, scratch } of slots) words[slot++] = scratch > 0 ? block.address + BigInt(scratch) : address;
     for (const { type, value } of values) {
       if (type === 'index') words[slot++] = BigInt.asUintN(64, BigInt(value));
       else reals[slot++] = value;
     }
-    return { block, plan: block.address, arrays };
+    return { block, plan: block.address, narrow, phases, arrays };
   }
 
   #threads(call: CpuCall): number {

@@ -4,9 +4,11 @@ import { CompilerBug } from '../../compiler/source.js';
 
 export type Scalars = Readonly<Record<string, number>>;
 
-/** Value of an index or bool expression (bools are 0 and 1). Throws CompilerBug for one that reads memory or loop variables. */
+/**
+ * Value of an index or bool expression (bools are 0 and 1). Throws CompilerBug for one that reads memory or loop variables.
+ * Every call evaluates dozens of them, which is why it makes no closures.
+ */
 export function evaluateExtent(expr: KExpr, scalars: Scalars): number {
-  const at = (e: KExpr): number => evaluateExtent(e, scalars);
   switch (expr.op) {
     case 'const':
       return expr.value;
@@ -16,8 +18,8 @@ export function evaluateExtent(expr: KExpr, scalars: Scalars): number {
       return value;
     }
     case 'index': {
-      const a = at(expr.args[0]);
-      const b = at(expr.args[1]);
+      const a = evaluateExtent(expr.args[0], scalars);
+      const b = evaluateExtent(expr.args[1], scalars);
       switch (expr.name) {
         case 'add':
           return a + b;
@@ -37,18 +39,18 @@ export function evaluateExtent(expr: KExpr, scalars: Scalars): number {
       break;
     }
     case 'compare': {
-      const a = at(expr.args[0]);
-      const b = at(expr.args[1]);
+      const a = evaluateExtent(expr.args[0], scalars);
+      const b = evaluateExtent(expr.args[1], scalars);
       const truth = { eq: a === b, ne: a !== b, lt: a < b, le: a <= b, gt: a > b, ge: a >= b };
       return truth[expr.compare] ? 1 : 0;
     }
     case 'logic': {
-      const values = expr.args.map((arg) => at(arg) !== 0);
+      const values = expr.args.map((arg) => evaluateExtent(arg, scalars) !== 0);
       if (expr.logic === 'not') return values[0] ? 0 : 1;
       return (expr.logic === 'and' ? values.every(Boolean) : values.some(Boolean)) ? 1 : 0;
     }
     case 'select':
-      return at(at(expr.args[0]) !== 0 ? expr.args[1] : expr.args[2]);
+      return evaluateExtent(evaluateExtent(expr.args[0], scalars) !== 0 ? expr.args[1] : expr.args[2], scalars);
   }
   throw new CompilerBug('the executor', `a size cannot depend on a '${expr.op}' of kernels`);
 }

@@ -7,11 +7,11 @@
 import * as k from '../../compiler/kernel/build.js';
 import type { BufferDecl, Kernel, KernelProgram } from '../../compiler/kernel/kernel.js';
 import { printLlvm } from '../../compiler/llvm/index.js';
-import { CpuExecutor } from './executor.js';
+import { type CpuCall, CpuExecutor } from './executor.js';
 import type { LlvmJit } from './jit.js';
 
-/** Elements per grid cell: small enough to balance threads, large enough to stream. */
-const CELL = 16_384;
+/** Elements per grid cell: small enough to balance threads, large enough to stream. A smaller tensor is not measured. */
+export const CELL = 16_384;
 
 const cells = k.scalar('cells', 'index');
 const grid = [{ variable: 'cell', extent: cells }];
@@ -62,15 +62,6 @@ const program = (name: string, kernel: Kernel, buffers: readonly BufferDecl[]): 
   phases: [[kernel]],
 });
 
-export interface Floor {
-  /** Milliseconds to read the tensor once. */
-  readonly read: number;
-  /** Milliseconds to write it once, past the caches. */
-  readonly write: number;
-  /** Reading twice and writing once. */
-  readonly lossAndGradient: number;
-}
-
 /** Runs the two loops over tensors of the caller's; timings are of single runs, for the caller to take medians of. */
 export class FloorProbe {
   readonly #read: CpuExecutor;
@@ -84,19 +75,24 @@ export class FloorProbe {
     this.#write = build(program('floor_write', writeKernel, [tensor('target', 'output')]));
   }
 
-  /** One measurement, over the whole cells of the two tensors (the rest, under 64 KiB, is left out of both). */
-  measure(source: Float32Array, target: Float32Array, threads?: number): Floor {
-    const count = Math.floor(Math.min(source.length, target.length) / CELL);
-    const options = { scalars: { cells: count }, ...(threads !== undefined && { threads }) };
-    const timed = (run: () => void): number => {
-      const start = performance.now();
-      run();
-      return performance.now() - start;
-    };
-    const scale = count === 0 ? 0 : source.length / (count * CELL);
-    const tops = new Float32Array(count);
-    const read = scale * timed(() => this.#read.run({ ...options, buffers: { source, tops } }));
-    const write = scale * timed(() => this.#write.run({ ...options, buffers: { target } }));
-    return { read, write, lossAndGradient: 2 * read + write };
+  /** Milliseconds to read a tensor once: 0 for one of less than a cell (64 KiB), which is not measured. */
+  read(source: Float32Array, threads?: number): number {
+    const tops = new Float32Array(Math.floor(source.length / CELL));
+    return this.#time(this.#read, source, { source, tops }, threads);
+  }
+
+  /** Milliseconds to write a tensor once, with zeros; 0 likewise. */
+  write(target: Float32Array, threads?: number): number {
+    return this.#time(this.#write, target, { target }, threads);
+  }
+
+  /** Runs over the whole cells of the tensor; the time for the rest, under 64 KiB, is added in proportion. */
+  #time(executor: CpuExecutor, tensor: Float32Array, buffers: CpuCall['buffers'], threads?: number): number {
+    const cells = Math.floor(tensor.length / CELL);
+    if (cells === 0) return 0;
+    const call = { buffers, scalars: { cells }, work: tensor.length, ...(threads !== undefined && { threads }) };
+    const start = performance.now();
+    executor.run(call);
+    return ((performance.now() - start) * tensor.length) / (cells * CELL);
   }
 }

@@ -3,6 +3,7 @@
  *
  * The two halves are apart on purpose: objects go to the on-disk cache, and a process that finds one there only links it.
  */
+import type { HalfInstructions } from '../../compiler/llvm/index.js';
 import { koffi } from './koffi.js';
 import {
   archOfTriple,
@@ -31,6 +32,8 @@ export interface CpuTarget {
   readonly features: string;
   /** Width of the vectors that code for it should use. */
   readonly vectorBits: 128 | 256 | 512;
+  /** Which conversions of 16-bit reals it has instructions for. */
+  readonly halves: HalfInstructions;
 }
 
 export interface TargetOptions {
@@ -84,6 +87,17 @@ export function vectorBitsOf(features: string): 128 | 256 | 512 {
   return has('avx512f') ? 512 : has('avx') ? 256 : 128;
 }
 
+/** Before this version LLVM does not use the instructions for bfloat16 as an ordinary conversion. */
+const firstWithBfloat16 = 18;
+
+/** Of the host, by its features: F16C and AVX512-BF16 on x86, the base instructions on ARM64. */
+function halvesOf(triple: string, features: string, version: string): HalfInstructions {
+  if (archOfTriple(triple) !== 'X86') return { float16: archOfTriple(triple) === 'AArch64', bfloat16: false };
+  const has = (name: string) => features.split(',').includes(`+${name}`);
+  const bfloat16 = has('avx512bf16') && has('avx512vl') && Number.parseInt(version, 10) >= firstWithBfloat16;
+  return { float16: has('f16c'), bfloat16 };
+}
+
 export class LlvmJit {
   readonly llvm: Llvm;
   /** The machine this process runs on. */
@@ -100,11 +114,13 @@ export class LlvmJit {
     this.llvm = llvm;
     // Sorted, because the library lists them in no particular order and they are part of cache keys.
     const features = takeMessage(llvm, llvm.LLVMGetHostCPUFeatures()).split(',').sort().join(',');
+    const hostTriple = takeMessage(llvm, llvm.LLVMGetDefaultTargetTriple());
     this.host = {
-      triple: takeMessage(llvm, llvm.LLVMGetDefaultTargetTriple()),
+      triple: hostTriple,
       cpu: takeMessage(llvm, llvm.LLVMGetHostCPUName()),
       features,
       vectorBits: vectorBitsOf(features),
+      halves: halvesOf(hostTriple, features, llvm.version),
     };
     const triple = options.triple ?? this.host.triple;
     const foreign = options.triple !== undefined && options.triple !== this.host.triple;
@@ -114,10 +130,11 @@ export class LlvmJit {
       cpu: options.cpu ?? (foreign ? 'generic' : this.host.cpu),
       features: options.features ?? (named ? '' : features),
       vectorBits: this.host.vectorBits,
+      halves: this.host.halves,
     };
     this.#machine = newMachine(llvm, target);
     this.target = target;
-    if (named) this.target = { ...target, vectorBits: this.#probeVectorBits(target) };
+    if (named) this.target = { ...target, vectorBits: this.#probeVectorBits(target), halves: this.#probeHalves() };
   }
 
   /** All that decides what code comes out for a given text, for cache keys. */
@@ -315,9 +332,28 @@ export class LlvmJit {
     ).assembly;
     return text?.includes('%zmm') ? 512 : text?.includes('%ymm') ? 256 : 128;
   }
+
+  /** Without instructions for it, a conversion is a call of a function whose name begins with two underscores. */
+  #probeHalves(): HalfInstructions {
+    const probe = (type: string): string | undefined =>
+      this.compile(
+        `define void @probe(ptr %p) {
+  %half = load <4 x ${type}>, ptr %p
+  %real = fpext <4 x ${type}> %half to <4 x float>
+  %sum = fadd <4 x float> %real, %real
+  %back = fptrunc <4 x float> %sum to <4 x ${type}>
+  store <4 x ${type}> %back, ptr %p
+  ret void
+}`,
+        { assembly: true, object: false, passes: '' },
+      ).assembly;
+    const float16 = !/\b__(extendhf|truncsf|gnu_)/.test(probe('half') ?? '__gnu_');
+    const bfloat16 = Number.parseInt(this.llvm.version, 10) >= firstWithBfloat16;
+    return { float16, bfloat16: bfloat16 && /\bvcvtneps2bf16/.test(probe('bfloat') ?? '') };
+  }
 }
 
-function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits'>): Pointer {
+function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits' | 'halves'>): Pointer {
   const arch = archOfTriple(target.triple);
   if (!arch || !initialiseTarget(llvm, arch)) {
     throw new LlvmError(`the library ${llvm.path} makes no code for the target '${target.triple}'`, '');

@@ -3,19 +3,28 @@
 import type { ElementType } from '../../compiler/kernel/kernel.js';
 import { koffi } from './koffi.js';
 
-export type NativeArray = Float32Array | Float64Array | Int32Array;
+/** Uint16Array: the bits of f16 or bf16. */
+export type NativeArray = Float32Array | Float64Array | Int32Array | Uint16Array;
 
 /** A cache line, and the widest vector. */
 export const ALIGNMENT = 64;
 
-const constructors = { f32: Float32Array, f64: Float64Array, i32: Int32Array } as const;
+const constructors = {
+  f32: Float32Array,
+  f64: Float64Array,
+  i32: Int32Array,
+  f16: Uint16Array,
+  bf16: Uint16Array,
+} as const;
 interface ArrayOf {
   f32: Float32Array<ArrayBuffer>;
   f64: Float64Array<ArrayBuffer>;
   i32: Int32Array<ArrayBuffer>;
+  f16: Uint16Array<ArrayBuffer>;
+  bf16: Uint16Array<ArrayBuffer>;
 }
 
-export const bytesOf = (element: ElementType): number => (element === 'f64' ? 8 : 4);
+export const bytesOf = (element: ElementType): number => constructors[element].BYTES_PER_ELEMENT;
 
 /** Whether `array` holds elements of this type. */
 export const holds = (array: NativeArray, element: ElementType): boolean => array instanceof constructors[element];

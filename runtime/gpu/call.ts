@@ -7,12 +7,13 @@ import type { GpuProgram } from './program.js';
 import type { GpuSession, KernelTime } from './session.js';
 import type { Problems } from './transfer.js';
 
-export type HostArray = Float32Array | Float64Array | Int32Array;
+/** Uint16Array: the bits of float16. */
+export type HostArray = Float32Array | Float64Array | Int32Array | Uint16Array;
 
 /** One call of a program. */
 export interface GpuCall {
   /**
-   * An array or GPUBuffer for every input and output, by name, batch first. A GPUBuffer is of the session's device, dense, float32,
+   * An array or GPUBuffer for every input and output, by name, batch first. A GPUBuffer is of the session's device, dense, float32 or float16,
    * with usage STORAGE, or COPY_SRC for an input and COPY_DST for an output. An output may be the very array or buffer of an input.
    */
   readonly buffers: Readonly<Record<string, HostArray | GPUBuffer>>;
@@ -37,7 +38,10 @@ export interface CallState {
 export type Operand = { readonly array: HostArray } | { readonly buffer: GPUBuffer; readonly direct: boolean };
 
 export const isGpuBuffer = (value: HostArray | GPUBuffer): value is GPUBuffer => !ArrayBuffer.isView(value);
-export const bytesOf = ({ element }: Pick<BufferDecl, 'element'>): number => (element === 'f64' ? 8 : 4);
+export const bytesOf = ({ element }: Pick<BufferDecl, 'element'>): number =>
+  element === 'f64' ? 8 : element === 'f16' ? 2 : 4;
+/** Copies and bindings are of whole words. */
+export const wholeWords = (bytes: number): number => Math.ceil(bytes / 4) * 4;
 export const shapeOf = (decl: BufferDecl, scalars: GpuCall['scalars']): number[] =>
   decl.shape.map((extent: KExpr) => evaluateExtent(extent, scalars));
 export const product = (extents: readonly number[]): number =>
@@ -73,8 +77,10 @@ export function operandOf({ program, call, session }: CallState, decl: BufferDec
       allowed,
     });
   if (decl.element === 'f64') throw refuse('is a GPUBuffer', 'a typed array');
-  if (given.size < elements * 4) {
-    throw refuse(`is a GPUBuffer of ${given.size} bytes`, `at least ${elements * 4} bytes (${elements} float32)`);
+  const bytes = wholeWords(elements * bytesOf(decl));
+  if (given.size < bytes) {
+    const type = decl.element === 'f16' ? 'float16' : 'float32';
+    throw refuse(`is a GPUBuffer of ${given.size} bytes`, `at least ${bytes} bytes (${elements} ${type})`);
   }
   const copy = decl.role === 'input' ? usage.copySource : usage.copyTarget;
   if ((given.usage & (usage.storage | copy)) === 0) {
@@ -82,7 +88,7 @@ export function operandOf({ program, call, session }: CallState, decl: BufferDec
     throw refuse(`is a GPUBuffer of usage 0x${given.usage.toString(16)}`, `a GPUBuffer with usage STORAGE or ${name}`);
   }
   const shared = Object.entries(call.buffers).some(([name, other]) => name !== decl.name && other === given);
-  const direct = (given.usage & usage.storage) !== 0 && elements * 4 <= session.limits.bindingBytes;
+  const direct = (given.usage & usage.storage) !== 0 && bytes <= session.limits.bindingBytes;
   if ((!direct || shared) && (given.usage & copy) === 0) {
     throw refuse(
       'is a GPUBuffer that has to be copied, without the usage for it',

@@ -1,11 +1,15 @@
 /** The webgpu device: a spec is compiled to WGSL and run through WebGPU. */
-import { compileToGraph, compileToKernels, type SourceSpec } from '../../compiler/compile.js';
+import { compileToKernels } from '../../compiler/compile.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
 import { reportStage } from '../../compiler/trace.js';
 import type { WgslTarget } from '../../compiler/wgsl/index.js';
+import { storeFor } from '../cache-store.js';
+import { bestPathOf, goOn } from '../compiler/compile.js';
+import type { WantedSpec } from '../compiler/protocol.js';
 import type { Device, DeviceSpec, GpuAccess, Runner, ShapeClass } from '../device.js';
 import { TrellisError } from '../errors.js';
-import { type SpecSignature, signatureOfGraph } from '../signature.js';
+import { type KnownSpec, openSpec, wantedSpec } from '../known-specs.js';
+import type { SpecSignature } from '../signature.js';
 import { isSoftware } from './adapter.js';
 import type { PoolStats } from './buffers.js';
 import { packBuffers } from './packing.js';
@@ -30,11 +34,15 @@ export interface GpuDevice extends Device {
  */
 export async function openGpuDevice(options: GpuOptions = {}): Promise<GpuDevice> {
   const host = new GpuHost(options);
-  await host.session();
+  const { float16 } = await host.session();
   return {
     name: 'webgpu',
     reals: 'f32',
-    open: async (file) => new GpuSpec(compileToGraph(file), host),
+    halves: float16 ? ['f16'] : [],
+    open: async (file, options) => {
+      const wanted = wantedSpec(file, options);
+      return new GpuSpec(wanted, await openSpec(wanted, storeFor(options.cacheDir)), host);
+    },
     gpu: accessTo(host),
     gpuDevice: async () => (await host.session()).device,
     memory: async () => (await host.session()).pool.stats,
@@ -72,15 +80,20 @@ class GpuSpec implements DeviceSpec {
   readonly signature: SpecSignature;
 
   constructor(
-    private readonly source: SourceSpec,
+    private readonly wanted: WantedSpec,
+    private readonly known: KnownSpec,
     private readonly host: GpuHost,
   ) {
-    this.signature = signatureOfGraph(source.graph);
+    this.signature = known.signature;
   }
 
-  async prepare({ sizes, gradients }: ShapeClass): Promise<Runner> {
+  async prepare({ sizes, gradients, perNode, storage }: ShapeClass): Promise<Runner> {
     const lengths = this.signature.lengths.map(({ argument }) => argument);
-    const program = packBuffers(compileToKernels(this.source, { sizes, gradients, lattice: 'f64' }), lengths);
+    const options = { sizes, gradients, perNode: perNode !== undefined, storage, lattice: 'f64' } as const;
+    const { value: kernels } = goOn(this.wanted, this.known.equations, (source) =>
+      compileToKernels(perNode === 'best-path' ? bestPathOf(source) : source, options),
+    );
+    const program = packBuffers(kernels, lengths);
     const runner = new GpuRunner(this.signature, (target) => gpuProgram(program, target), this.host);
     await runner.prepare();
     return runner;

@@ -102,7 +102,11 @@ function samplesAtOnce({ session, program, call }: CallState): number {
     else if (decl.role === 'scratch') throw tooLarge(session, `'${decl.name}' of one utterance`, bytes, limit);
     else most = 0;
   }
-  return most;
+  // Copies within GPU memory begin at whole words.
+  const odd = program.buffers.some(
+    (decl) => decl.element === 'f16' && product(shapeOf(decl, call.scalars).slice(1)) % 2 === 1,
+  );
+  return odd && most > 1 && most < call.scalars.B! ? most - (most % 2) : most;
 }
 
 /** Samples [first, end) in one submission. */

@@ -2,8 +2,9 @@
 import type { BufferDecl } from '../../compiler/kernel/kernel.js';
 import { joinDouble, splitDouble, type WgslKernel, type WgslProgram } from '../../compiler/wgsl/types.js';
 import type { Scalars } from '../cpu/extents.js';
+import { TrellisError } from '../errors.js';
 import { mapMode, usage } from './buffers.js';
-import { bytesOf, type CallState, type HostArray, type Operand } from './call.js';
+import { bytesOf, type CallState, type HostArray, type Operand, wholeWords } from './call.js';
 import type { Pipeline } from './pipelines.js';
 import type { KernelTime } from './session.js';
 import { type Download, Downloader, Uploader } from './transfer.js';
@@ -81,7 +82,8 @@ export class Launch {
       return;
     }
     const target = this.#take(decl, count, usage.storage | usage.copyTarget);
-    const bytes = count * bytesOf(decl);
+    const bytes = wholeWords(count * bytesOf(decl));
+    this.#checkPlace(decl, from);
     this.#before.push({ source: operand.buffer, sourceOffset: from * bytesOf(decl), target, targetOffset: 0, bytes });
   }
 
@@ -103,13 +105,24 @@ export class Launch {
   /** Brings an output that is bound to where the caller wants it. */
   fetch(decl: BufferDecl, operand: Operand, from: number, count: number): void {
     const source = this.#bound.get(decl.name)!.buffer;
-    const bytes = count * bytesOf(decl);
+    // Where halves end within a word, the next part begins there and is copied later, or nothing does.
+    const bytes = wholeWords(count * bytesOf(decl));
     if ('array' in operand) {
-      const deliver = deliveryTo(operand.array, from, decl.element === 'f64');
+      const deliver = deliveryTo(operand.array, from, count, decl.element);
       if (count > 0) this.#downloads.push({ source, offset: 0, bytes, deliver });
       return;
     }
+    this.#checkPlace(decl, from);
     this.#after.push({ source, sourceOffset: 0, target: operand.buffer, targetOffset: from * bytesOf(decl), bytes });
+  }
+
+  /** Copies on the GPU begin at whole words; a tensor of halves with an odd number of them in a sample may have to be cut elsewhere. */
+  #checkPlace({ name, element }: BufferDecl, from: number): void {
+    if ((from * bytesOf({ element })) % 4 === 0) return;
+    throw new TrellisError(
+      'not-supported',
+      `'${name}' in GPU memory is too large for one binding of ${this.state.session.name}, and its float16 elements cannot be cut at a whole word; keep it in a Uint16Array, or give it an even number of elements`,
+    );
   }
 
   #take(decl: BufferDecl, count: number, flags: number): GPUBuffer {
@@ -149,7 +162,7 @@ export class Launch {
   /** Uploads, and submits everything in one go. */
   async submit(): Promise<void> {
     const { session, problems } = this.state;
-    const total = this.#uploads.reduce((sum, { source }) => sum + source.byteLength, 0);
+    const total = this.#uploads.reduce((sum, { source }) => sum + wholeWords(source.byteLength), 0);
     const uploader = new Uploader(session, total, problems);
     this.#uploader = uploader;
     for (const { source, target } of this.#uploads) {
@@ -267,7 +280,7 @@ function record(encoder: GPUCommandEncoder, { source, sourceOffset, target, targ
 }
 
 /** Bindings have at least one element, of any type. */
-const boundBytes = (decl: BufferDecl, count: number): number => Math.max(16, count * bytesOf(decl));
+const boundBytes = (decl: BufferDecl, count: number): number => Math.max(16, wholeWords(count * bytesOf(decl)));
 
 /** A dispatch of at most so many tasks whose extents all are within the limit: exact, so that no workgroup is without a task. */
 function gridOf(tasks: number, most: number): [number, number, number] {
@@ -283,8 +296,19 @@ function pairs(array: HostArray): Float32Array {
   return result;
 }
 
-function deliveryTo(array: HostArray, from: number, asPairs: boolean): Download['deliver'] {
-  if (!asPairs) return (part, first) => array.set(part, from + first);
+function deliveryTo(
+  array: HostArray,
+  from: number,
+  count: number,
+  element: BufferDecl['element'],
+): Download['deliver'] {
+  if (element === 'f16') {
+    return (part, first) => {
+      const bits = new Uint16Array(part.buffer, part.byteOffset, Math.min(2 * part.length, count - 2 * first));
+      array.set(bits, from + 2 * first);
+    };
+  }
+  if (element !== 'f64') return (part, first) => array.set(part, from + first);
   return (part, first) => {
     for (let i = 0; i < part.length; i += 2) array[from + (first + i) / 2] = joinDouble(part[i]!, part[i + 1]!);
   };

@@ -2,6 +2,7 @@
 import type { WgslTarget } from '../../compiler/wgsl/types.js';
 import type { Batch, Runner } from '../device.js';
 import type { SpecSignature } from '../signature.js';
+import type { HostArray } from './call.js';
 import { GpuExecutor } from './executor.js';
 import { interleave, packedName } from './packing.js';
 import type { GpuProgram } from './program.js';
@@ -45,7 +46,7 @@ export class GpuRunner implements Runner {
   }
 
   async run(batch: Batch): Promise<void> {
-    const buffers: Record<string, Float32Array | Float64Array | Int32Array | GPUBuffer> = {
+    const buffers: Record<string, HostArray | GPUBuffer> = {
       gradScale: batch.gradScale,
       loss: batch.out.loss,
     };
@@ -57,6 +58,7 @@ export class GpuRunner implements Runner {
     if (lengths.length > 1) buffers[packedName(names)] = interleave(lengths);
     const gradients = { ...batch.out.gradients, ...batch.out.gpuGradients };
     for (const [name, array] of Object.entries(gradients)) buffers[`grad_${name}`] = array;
+    for (const [name, array] of Object.entries(batch.out.perNode ?? {})) buffers[`node_${name}`] = array;
     const scalars: Record<string, number> = { ...batch.params, B: batch.B };
     // Those that are compiled in have no scalar and are not looked at.
     for (const [size, value] of Object.entries(batch.sizes)) scalars[`${size}_max`] = value;

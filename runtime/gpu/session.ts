@@ -26,6 +26,8 @@ export interface GpuOptions {
   readonly software?: boolean;
   /** false: no subgroup operations, also where the adapter has them. Default true. */
   readonly subgroups?: boolean;
+  /** false: tensors of float16 are converted on the host, also where the adapter can read them. Default true. */
+  readonly float16?: boolean;
   /** Lower limits than the adapter's, for tests. */
   readonly limits?: Partial<GpuLimits>;
   /** A device of the caller's own, so that its buffers can be inputs and outputs. It is used with its limits and features as they are. */
@@ -42,7 +44,7 @@ export interface KernelTime {
 }
 
 /** Of the optional features, those that are used where they are there. */
-const wantedFeatures = ['subgroups', 'timestamp-query'] as const;
+const wantedFeatures = ['subgroups', 'timestamp-query', 'shader-f16'] as const;
 
 /** Limits that are asked for at the adapter's best: batches and vocabularies are as large as the hardware allows. */
 const wantedLimits = [
@@ -76,6 +78,8 @@ const scopes = ['internal', 'out-of-memory', 'validation'] as const;
 export class GpuSession {
   readonly limits: GpuLimits;
   readonly subgroups: boolean;
+  /** Whether kernels can load and store float16. */
+  readonly float16: boolean;
   readonly timestamps: boolean;
   readonly profile: GpuOptions['profile'];
   readonly pool: BufferPool;
@@ -92,6 +96,7 @@ export class GpuSession {
   ) {
     this.limits = limitsOf(device, options.limits ?? {});
     this.subgroups = options.subgroups !== false && device.features.has('subgroups');
+    this.float16 = options.float16 !== false && device.features.has('shader-f16');
     this.timestamps = device.features.has('timestamp-query');
     this.profile = options.profile;
     this.pool = new BufferPool(this);

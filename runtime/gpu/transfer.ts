@@ -5,6 +5,7 @@
  */
 import type { TrellisError } from '../errors.js';
 import { mapMode, usage } from './buffers.js';
+import { wholeWords } from './call.js';
 import type { GpuSession } from './session.js';
 
 /** Bytes of one staging buffer at most. */
@@ -31,7 +32,7 @@ export class Uploader {
   readonly #returning: Promise<void>[] = [];
   readonly #capacity: number;
 
-  /** @param total bytes that will be added */
+  /** @param total bytes that will be added, each source rounded up to whole words */
   constructor(
     private readonly session: GpuSession,
     total: number,
@@ -40,7 +41,7 @@ export class Uploader {
     this.#capacity = Math.min(PIECE, Math.max(4, total));
   }
 
-  /** The source may be changed once this has settled. Its length in bytes is a multiple of 4. */
+  /** The source may be changed once this has settled. The target has room for whole words, of which the last may get any bytes beyond the source. */
   async add(source: ArrayBufferView, target: GPUBuffer, offset = 0): Promise<void> {
     const bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
     for (let at = 0; at < bytes.length; ) {
@@ -48,8 +49,9 @@ export class Uploader {
       if (this.#staging === undefined) this.#open();
       const count = Math.min(bytes.length - at, this.#capacity - this.#used);
       this.#view.set(bytes.subarray(at, at + count), this.#used);
-      this.#copies.push({ target, offset: offset + at, from: this.#used, bytes: count });
-      this.#used += count;
+      const whole = wholeWords(count);
+      this.#copies.push({ target, offset: offset + at, from: this.#used, bytes: whole });
+      this.#used += whole;
       at += count;
     }
   }
@@ -118,7 +120,7 @@ export interface Download {
   /** Bytes; multiples of 4. */
   readonly offset: number;
   readonly bytes: number;
-  /** Called with the elements in order, `first` being the index of the part's first one. */
+  /** Called with the words in order, `first` being the index of the part's first one. */
   deliver(part: Float32Array, first: number): void;
 }
 

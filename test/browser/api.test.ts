@@ -49,6 +49,7 @@ describe.skipIf(executable === undefined)(
       folder = await mkdtemp(join(tmpdir(), 'trellis-api-'));
       await trellis('build', 'rnnt', 'rnnt-normalized', '--out', join(folder, 'losses.js'));
       await trellis('build', 'rnnt', '--size', 'V=5,any', '--out', join(folder, 'both.js'));
+      await trellis('build', 'rnnt', '--posteriors', '--align', '--no-grads', '--out', join(folder, 'paths.js'));
       await trellis('build', 'rnnt', '--shape', '8,200,51,5', '--no-grads', '--out', join(folder, 'score.mjs'));
       await build({
         configFile: false,
@@ -75,8 +76,8 @@ describe.skipIf(executable === undefined)(
       page.on('pageerror', (error) => complaints.push(error.message));
       await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
       // The written modules are loaded as they are, without a bundler.
-      await page.evaluate(`Promise.all(['harness', 'losses', 'both'].map((name) => import('/' + name + '.js')))
-      .then(async ([harness, losses, both]) => Object.assign(window, { harness, losses, both, score: await import('/score.mjs') }))`);
+      await page.evaluate(`Promise.all(['harness', 'losses', 'both', 'paths'].map((name) => import('/' + name + '.js')))
+      .then(async ([harness, losses, both, paths]) => Object.assign(window, { harness, losses, both, paths, score: await import('/score.mjs') }))`);
     });
 
     afterAll(async () => {
@@ -130,6 +131,31 @@ describe.skipIf(executable === undefined)(
       const actual = (await inPage('forward', 'losses.rnnt', options, batch)) as Outcome;
       near(actual.loss, expected.loss.data, 2e-5);
       near(actual.grads!, expected.grads!.data, 1e-5);
+    });
+
+    test('posteriors and best paths, where they were built in', async () => {
+      const batch = randomBatch(3, 2, 9, 4, 6);
+      const reference = new RNNTLoss({ device: 'reference' });
+      const tensors = { ...batch, acts: { data: Float32Array.from(batch.acts.data), shape: batch.acts.shape } };
+      const { posteriors } = await reference.forward(tensors, { grads: false, posteriors: true });
+      const { alignments } = await reference.align(tensors);
+      const actual = (await inPage('paths', 'paths.rnnt', batch)) as Extract<
+        Awaited<ReturnType<typeof Harness.paths>>,
+        { posteriors: unknown }
+      >;
+      for (const [name, { data }] of Object.entries(posteriors!)) near(actual.posteriors[name]!, data, 1e-5);
+      near(
+        actual.alignments.map(({ score }) => score),
+        alignments.map(({ score }) => score),
+        2e-5,
+      );
+      expect(actual.alignments.map(({ frames }) => frames)).toEqual(
+        alignments.map(({ labels }) => labels.map(({ start }) => start)),
+      );
+      expect(await inPage('paths', 'losses.rnnt', batch)).toMatchObject({
+        code: 'option',
+        message: expect.stringContaining('built without --posteriors; allowed: modules built with --posteriors'),
+      });
     });
 
     test('scores alone, and log-probabilities', async () => {

@@ -52,6 +52,23 @@ const tensorsOf = ({ acts, labels, ...lengths }: PlainBatch) => ({
   ...lengths,
 });
 
+/** Posteriors by name, and where the best paths go; or the error. */
+export async function paths(module: LossModule, batch: PlainBatch) {
+  try {
+    const loss = await createLoss(module);
+    const { posteriors } = await loss.forward(tensorsOf(batch), { grads: false, posteriors: true });
+    const { alignments } = await loss.align(tensorsOf(batch));
+    return {
+      posteriors: Object.fromEntries(
+        Object.entries(posteriors ?? {}).map(([name, { data }]) => [name, Array.from(data)]),
+      ),
+      alignments: alignments.map(({ score, labels }) => ({ score, frames: labels.map(({ start }) => start) })),
+    };
+  } catch (reason) {
+    return failureOf(reason);
+  }
+}
+
 /** One call, or the error it ends with. */
 export async function forward(
   module: LossModule,

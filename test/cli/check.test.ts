@@ -41,9 +41,9 @@ export default defineLoss(
 `);
 }
 
-/** specs/rnnt.ts with one piece of it replaced. */
+/** specs/rnnt-equations.ts with one piece of it replaced. */
 function rnntWith(piece: string, replacement: string): string {
-  const text = readFileSync(join(root, 'specs/rnnt.ts'), 'utf8');
+  const text = readFileSync(join(root, 'specs/rnnt-equations.ts'), 'utf8');
   expect(text).toContain(piece);
   return specFile(text.replace(piece, replacement));
 }
@@ -134,7 +134,7 @@ describe('mistakes in specs', () => {
   });
 
   test('FastEmit in equations fails, and the report names the parameter', async () => {
-    const report = await checkSpec('rnnt', { ...reference, params: { fastemitLambda: 0.3 } });
+    const report = await checkSpec('rnnt-equations', { ...reference, params: { fastemitLambda: 0.3 } });
     expect(failures(report)).toEqual(['differences']);
     expect(item(report, 'differences').advice.join(' ')).toMatch(/With --param fastemitLambda=0 they agree/);
   });
@@ -297,7 +297,7 @@ describe('the command', () => {
   test('says in words what it compared; exit code 0', async () => {
     const outcome = await spawnTrellis(['check', 'rnnt', '--device', 'reference', '--cases', '5', '--seed', '9']);
     expect(outcome).toMatchObject({ code: 0, stderr: '' });
-    expect(outcome.stdout).toMatch(/^rnnt, stated by its equations: 5 utterances, seed 9, V=4 blank=0/);
+    expect(outcome.stdout).toMatch(/^rnnt, stated by its arcs: 5 utterances, seed 9, V=4 blank=0/);
     expect(outcome.stdout).toMatch(/^passed {2}the gradient against central differences of the loss$/m);
     expect(outcome.stdout).toMatch(/\nNothing disagrees: \d+ checks passed in .*s\.\n$/);
   });
@@ -340,7 +340,7 @@ describe('the command', () => {
       passed: true,
       seed: 1,
       cases: 3,
-      form: 'equations',
+      form: 'arcs',
       devices: ['reference'],
     });
     expect(item(one, 'graph').summary).not.toBe(item(two, 'graph').summary);

@@ -2,9 +2,11 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { encodeHalf } from '../../compiler/kernel/half.js';
 import { readNpy } from '../../runtime/cli/npy.js';
 import { loadCase } from '../cases.js';
 import { missing as gpuMissing } from '../gpu/gpu.js';
+import { halfTypes, halved } from '../halves.js';
 import { llvmMissing, testLlvm } from '../lanes.js';
 import { callTrellis, example, root, spawnTrellis, temporaryFolder, writeNumpy } from './helpers.js';
 
@@ -181,6 +183,46 @@ describe('trellis loss', () => {
     }
   });
 
+  test('float16 goes in as it is, bfloat16 as uint16 with --dtype, and gradients come out alike', async () => {
+    const golden = loadCase('rnnt-ragged');
+    const [B, , U1] = golden.shape;
+    const write = (name: string, descr: string, shape: readonly number[], data: ArrayBufferView): string =>
+      writeNumpy(join(folder, name), { descr, shape, data });
+    const ints = (name: string, data: ArrayLike<number>): string => write(name, '<i4', [B], Int32Array.from(data));
+    const words = ['--labels', write('half-labels.npy', '<i4', [B, U1 - 1], golden.labels)];
+    words.push('--act-lens', ints('half-t.npy', golden.actLens), '--label-lens', ints('half-u.npy', golden.labelLens));
+    words.push('--device', 'reference', '--reduction', 'none', '--json');
+    const run = async (acts: string, ...more: string[]) => {
+      const grads = join(folder, 'half-grads.npy');
+      const { code, stdout, stderr } = await callTrellis(
+        ...['loss', 'rnnt', '--acts', acts, ...words, '--grads', grads, ...more],
+      );
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      return { costs: (JSON.parse(stdout) as { costs: number[] }).costs, grads: await readNpy(grads, '--grads') };
+    };
+    for (const type of halfTypes) {
+      const { tensor, reals } = halved(type, golden.acts, golden.shape);
+      const bits = write('bits.npy', type === 'f16' ? '<f2' : '<u2', golden.shape, tensor.data);
+      const half = await run(bits, ...(type === 'f16' ? [] : ['--dtype', 'acts=bfloat16']));
+      const exact = await run(write('whole.npy', '<f8', golden.shape, reals.data));
+      expect(half.costs).toEqual(exact.costs);
+      const rounded = Uint16Array.from(exact.grads.data as Float64Array, (value) => encodeHalf(type, value));
+      const dtype = type === 'f16' ? { dtype: 'float16' } : {};
+      expect(half.grads).toEqual({ data: rounded, shape: golden.shape, ...dtype });
+    }
+  });
+
+  test.each([
+    ['acts', /--dtype acts: expected name=type/],
+    ['acts=fp8', /--dtype acts: fp8 is no type; there are float16 and bfloat16/],
+    ['labels=float16', /--dtype: the spec rnnt has no input labels of reals/],
+    ['acts=bfloat16', /--dtype acts: the file of acts holds float32; bfloat16 bits are uint16/],
+  ])('--dtype %s is refused', async (word, message) => {
+    const { code, stderr } = await callTrellis('loss', 'rnnt', ...tensors('published-big'), '--dtype', word);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(message);
+  });
+
   test('what JSON cannot say is a string; --infeasible decides what an impossible utterance is', async () => {
     const golden = loadCase('rnnt-impossible');
     const [B, , U1] = golden.shape;
@@ -198,6 +240,34 @@ describe('trellis loss', () => {
     expect(refused.stdout).toBe('');
     expect(refused.code).not.toBe(0);
     expect(refused.stderr).toMatch(/0/);
+  });
+
+  test('statics by --static, in a row or alone', async () => {
+    const acts = writeNumpy(join(folder, 'statics.npy'), {
+      descr: '<f4',
+      shape: [1, 1, 1, 6],
+      data: new Float32Array(6),
+    });
+    const labels = writeNumpy(join(folder, 'statics-labels.npy'), {
+      descr: '<i4',
+      shape: [1, 0],
+      data: new Int32Array(0),
+    });
+    const words = ['loss', 'tdt', '--acts', acts, '--labels', labels, '--device', 'reference', '--json'];
+    const lossWith = async (text: string) => callTrellis(...words, '--static', `durations=${text}`);
+    // One frame: a blank of the tokens that are left, which lasts one frame of so many durations.
+    expect(JSON.parse((await lossWith('0,1,2')).stdout).loss).toBeCloseTo(Math.log(3) + Math.log(3), 6);
+    expect(JSON.parse((await lossWith('1,')).stdout).loss).toBeCloseTo(Math.log(5), 6);
+    for (const [text, message] of [
+      ['1', 'statics.durations is 1; allowed: an array of finite numbers'],
+      ['0,x', '--static durations: "x" is not a number'],
+    ] as const) {
+      const { code, stderr } = await lossWith(text);
+      expect(stderr).toContain(message);
+      expect(code).toBe(2);
+    }
+    const unknown = await callTrellis(...words, '--static', 'lasts=1,2');
+    expect(unknown.stderr).toContain('statics.lasts is no static of the spec; allowed: durations');
   });
 
   test("a user's own spec, elsewhere, with inputs of its own", async () => {
@@ -245,7 +315,9 @@ describe('trellis dump', () => {
   test('graph is the default, and the stages differ', async () => {
     const graph = await spawnTrellis(['dump', 'rnnt']);
     expect(graph).toMatchObject({ code: 0, stderr: '' });
-    expect(graph.stdout).toContain('alpha');
+    expect(graph.stdout).toContain('lattice({');
+    const derived = await callTrellis('dump', 'rnnt', '--stage', 'derived');
+    for (const name of ['alpha', 'beta', 'stayPosterior', 'grad_acts']) expect(derived.stdout).toContain(name);
     const kernels = await callTrellis('dump', 'rnnt', '--stage', 'kernels', '--shape', '2,10,4,77');
     expect(kernels).toMatchObject({ code: 0, stderr: '' });
     for (const loop of ['grid', 'lanes', 'steps']) expect(kernels.stdout).toContain(loop);

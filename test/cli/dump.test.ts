@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { stageFile, stageNames } from '../../compiler/trace.js';
 import { testLlvm } from '../lanes.js';
-import { spawnTrellis, temporaryFolder } from './helpers.js';
+import { callTrellis, spawnTrellis, temporaryFolder } from './helpers.js';
 
 const folder = temporaryFolder();
 
@@ -56,5 +56,29 @@ export default defineLoss({ name: 'first', inputs: { steps: f32('N', 'V') } }, (
       'first-3-kernels.txt',
       'first-4-llvm.ll',
     ]);
+  });
+});
+
+describe('--dtype', () => {
+  test.each([
+    ['avx2', 'fpext <8 x half>'],
+    ['neon', 'fpext <4 x half>'],
+    // Without instructions for it: integer arithmetic, and no function of a runtime library.
+    ['sse', 'zext <4 x i16>'],
+  ])('float16 for %s', async (target, conversion) => {
+    const { stdout } = await callTrellis(
+      ...['dump', 'rnnt', '--stage', 'llvm', '--target', target, '--dtype', 'acts=float16'],
+    );
+    expect(stdout).toContain('input acts: f16');
+    expect(stdout).toContain('output grad_acts: f16');
+    expect(stdout).toContain(conversion);
+    if (target === 'sse') expect(stdout).not.toMatch(/x half>|(fpext|fptrunc) \w+ .* half/);
+  });
+
+  test('WGSL has float16 and no bfloat16', async () => {
+    const words = ['dump', 'rnnt', '--stage', 'wgsl', '--dtype'];
+    expect((await callTrellis(...words, 'acts=float16')).stdout).toContain('array<vec4<f16>>');
+    const { code, stderr } = await callTrellis(...words, 'acts=bfloat16');
+    expect({ code, stderr }).toEqual({ code: 2, stderr: 'error: --dtype: WGSL has no type for bfloat16\n' });
   });
 });

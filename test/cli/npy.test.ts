@@ -27,9 +27,17 @@ describe('element types', () => {
     expect(await read({ descr, shape: [3], data })).toEqual({ data, shape: [3] });
   });
 
-  test('float16 becomes float32', async () => {
+  test('float16 stays as it is', async () => {
     const data = Uint16Array.of(0x3c00, 0xc000, 0x7c00); // 1, -2, inf
-    expect((await read({ descr: '<f2', shape: [3], data })).data).toEqual(Float32Array.of(1, -2, Infinity));
+    expect(await read({ descr: '<f2', shape: [3], data })).toEqual({ data, shape: [3], dtype: 'float16' });
+  });
+
+  test('float16 is written as NumPy writes it', async () => {
+    const file = fresh();
+    const data = Uint16Array.of(0x3c00, 0xc000, 0x7c00, 0x0001);
+    await writeNpy(file, data, [2, 2], 'float16');
+    expect(await readNpy(file, '--acts')).toEqual({ data, shape: [2, 2], dtype: 'float16' });
+    expect(readFileSync(file, 'latin1')).toMatch(/'descr': ?'<f2'/);
   });
 
   test.each([

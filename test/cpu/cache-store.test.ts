@@ -32,8 +32,11 @@ const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 
 test('what is stored comes back: at once, and in the next process', () => {
   const store = fresh();
+  expect(store.isEmpty).toBe(true);
   expect(store.get('key')).toBeNull();
   store.set('key', { version: 1, names: ['a', 'ä'] }, bytes(1, 2, 3));
+  expect(store.isEmpty).toBe(false);
+  expect(fresh().isEmpty).toBe(false);
   expect(store.get('key')).toEqual({ metadata: { version: 1, names: ['a', 'ä'] }, payload: bytes(1, 2, 3) });
   expect(store.stats).toEqual({
     directory,

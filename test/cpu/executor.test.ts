@@ -65,6 +65,15 @@ describeLlvm('results', () => {
     }
   });
 
+  test('in parts: the same results, and a time for each phase and kernel', () => {
+    const { call, out, want } = example(64, 333, { threads: 2 });
+    const phases = executor.profile(call);
+    expect([...out]).toEqual(want);
+    const names = phases.map(({ kernels }) => kernels.map(({ kernel }) => kernel));
+    expect(names).toEqual(rowSums.phases.map((phase) => phase.map(({ name }) => name)));
+    for (const { milliseconds } of phases) expect(milliseconds).toBeGreaterThan(0);
+  });
+
   test('calls of many sizes at the same time do not meet', async () => {
     const examples = Array.from({ length: 40 }, (_, i) => example(1 + (i % 5), 1 + 37 * i, { threads: 1 + (i % 3) }));
     const finished = await Promise.all(examples.map(({ call }) => executor.runAsync(call)));

@@ -93,6 +93,41 @@ const emit = (g: HandMade, t: Expr, u: Expr) => ({
   final: false,
 });
 
+describe('integers divided, in the indices of weights', () => {
+  const half = (g: HandMade, i: Expr): Expr => g.b.prim('floorDiv', i, g.b.int(2));
+  const symbol = (g: HandMade, at: Expr): Expr => g.b.read('labels', 'int', [at]);
+  test.each<[string, ArcMaker]>([
+    ['alone', (g, t, u) => [move(g, t, u), { ...emit(g, t, u), weight: g.acts(half(g, t), u, g.b.int(1)) }]],
+    [
+      'beside the variable itself, which it must not be solved for',
+      (g, t, u) => [move(g, t, u), { ...emit(g, t, u), weight: g.acts(g.b.prim('sub', t, half(g, t)), u, g.b.int(1)) }],
+    ],
+    [
+      'in a gather, whose cases are summed first',
+      (g, t, u) => [move(g, t, u), { ...emit(g, t, u), weight: g.acts(t, g.b.int(0), symbol(g, half(g, u))) }],
+    ],
+    [
+      'in a gather together with the variable',
+      (g, t, u) => [
+        move(g, t, u),
+        { ...emit(g, t, u), weight: g.acts(t, g.b.int(0), symbol(g, g.b.prim('sub', u, half(g, u)))) },
+      ],
+    ],
+    [
+      'by two divisors',
+      (g, t, u) => [
+        move(g, t, u),
+        {
+          ...emit(g, t, u),
+          weight: g.acts(t, g.b.prim('floorDiv', u, g.b.int(3)), symbol(g, half(g, g.b.prim('add', u, g.b.int(1))))),
+        },
+      ],
+    ],
+  ])('%s', (_, make) => {
+    expect(gradientError(latticeGraph(make), 5)).toBeLessThan(close);
+  });
+});
+
 describe('RNN-T by its arcs', () => {
   test('meets the golden cases', () => {
     const graph = deriveGraph(rnntLattice());
@@ -260,10 +295,10 @@ test('an end that is a node for some sizes only is refused', () => {
 
 test('posteriors are outputs on request: every label is emitted once, every step passes one node', () => {
   const graph = deriveGraph(rnntLattice());
-  expect(Object.keys(graph.posteriors ?? {})).toEqual(['stay', 'emit', 'occupancy']);
+  expect(Object.keys(graph.perNode ?? {})).toEqual(['stay', 'emit', 'occupancy']);
   const golden = loadCase('rnnt-ragged');
   const [B, T, U1, V] = golden.shape as [number, number, number, number];
-  const program = schedule(graph, { sizes: { V }, lattice: 'f64', gradients: false, posteriors: true });
+  const program = schedule(graph, { sizes: { V }, lattice: 'f64', gradients: false, perNode: true });
   const output = () => new Float32Array(B * T * U1);
   const buffers = new Map<string, Float32Array | Float64Array | Int32Array>([
     ['acts', Float32Array.from(golden.acts)],
@@ -271,9 +306,9 @@ test('posteriors are outputs on request: every label is emitted once, every step
     ['actLens', Int32Array.from(golden.actLens)],
     ['labelLens', Int32Array.from(golden.labelLens)],
     ['loss', new Float64Array(B)],
-    ['posterior_stay', output()],
-    ['posterior_emit', output()],
-    ['posterior_occupancy', output()],
+    ['node_stay', output()],
+    ['node_emit', output()],
+    ['node_occupancy', output()],
   ]);
   const scalars = new Map([
     ['B', B],
@@ -283,7 +318,7 @@ test('posteriors are outputs on request: every label is emitted once, every step
   ]);
   interpretProgram(program, { buffers, scalars, seed: 1 });
   const at = (name: string, b: number, t: number, u: number): number =>
-    buffers.get(`posterior_${name}`)![(b * T + t) * U1 + u]!;
+    buffers.get(`node_${name}`)![(b * T + t) * U1 + u]!;
   for (let b = 0; b < B; b++) {
     const [frames, labels] = [golden.actLens[b]!, golden.labelLens[b]!];
     for (let u = 0; u < labels; u++) {

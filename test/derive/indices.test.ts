@@ -16,3 +16,12 @@ test('what is taken away and added again is left out', () => {
     expect(text).not.toMatch(/- -\d|0 - |\+ 1 - 1|- 1 \+ 1|\+ 0\b/);
   }
 });
+
+test('what is summed over for every cell is as little as it can be', () => {
+  const text = derived('ctc');
+  // States share their labels by twos, and of blanks there is one sum for a frame.
+  expect(text).toContain('sum(U + 1, (s) => -(v === labels(s - 1) ? d_acts(t + 1, s) : 0))');
+  expect(text).toMatch(/v === blank\s+\? sum\(2 \* U \+ 2/);
+  expect(text).toContain('const d_acts = field([T + 1, U + 1]');
+  expect(text).not.toContain('floorDiv(2 * s');
+});

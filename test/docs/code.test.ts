@@ -17,9 +17,15 @@ import { type CodeBlock, readPage, root } from './markdown.js';
 const folder = mkdtempSync(join(tmpdir(), 'trellis-docs-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const pages = ['README.md', 'docs/language.md', 'docs/guide.md', 'docs/first-spec.md', 'docs/compiler.md'].map(
-  readPage,
-);
+const pages = [
+  'README.md',
+  'docs/language.md',
+  'docs/guide.md',
+  'docs/first-spec.md',
+  'docs/compiler.md',
+  'docs/alignment.md',
+  'docs/losses/pruned.md',
+].map(readPage);
 
 /** Files as they lie on a reader's disk after each block of a page: a block replaces an earlier one of its name. */
 function stateAt(blocks: readonly CodeBlock[], n: number): CodeBlock[] {
@@ -114,7 +120,7 @@ function typeErrors(files: readonly string[]): { file: string; problem: string }
 }
 
 /** Lines of a stage's text; `spec=` is a shipped spec's name or a file of the page, `V=` what is compiled in. */
-function dump({ dump: stage, spec = 'rnnt', V = '1024' }: CodeBlock['words'], home: string): string[] {
+function dump({ dump: stage, spec = 'rnnt-equations', V = '1024' }: CodeBlock['words'], home: string): string[] {
   const source = compileToGraph(spec.endsWith('.ts') ? join(home, spec) : join(root, 'specs', `${spec}.ts`));
   if (stage === 'graph') return printGraph(source.graph).split('\n');
   const program = compileToKernels(source, { sizes: { V: Number(V) }, lattice: 'f64', blocks: true, gradients: true });

@@ -19,7 +19,7 @@ function specText(piece: string, place: 'body' | 'header' | 'file'): string {
   const [, name] = /^export let (\w+)/.exec(piece) ?? [];
   const body = place === 'body' ? piece : name === undefined ? '' : `const used = field([T], (t) => ${name});`;
   const end = /\breturn \{/.test(body) ? '' : 'return { loss: logZ(0, 0), gradients: {} };';
-  return `import { defineLoss, exp, f32, field, i32, logAddExp, logSumExp, recurrence, sum } from 'trellis-jit/dsl';
+  return `import { defineLoss, exp, f32, field, floorDiv, i32, logAddExp, logSumExp, recurrence, sum } from 'trellis-jit/dsl';
 ${place === 'file' ? piece : ''}
 export default defineLoss({ ${header} }, ({ acts, ${place === 'header' ? '' : 'labels, T, U, V, blank, scale'} }) => {
   const logZ = field([${place === 'header' ? '1, 1' : 'T, U + 1'}], (t, u) => ${place === 'header' ? '1' : 'logSumExp(V, (v) => acts(t, u, v))'});

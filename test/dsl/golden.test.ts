@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { evaluateReference, type LossDefinition } from '../../dsl/index.js';
-import monotonic from '../../specs/monotonic.js';
-import rnnt from '../../specs/rnnt.js';
+import monotonic from '../specs/monotonic-equations.js';
+import rnnt from '../../specs/rnnt-equations.js';
 import { loadCases, utteranceOf } from '../cases.js';
 
 const specs: Record<string, LossDefinition> = { rnnt, monotonic };

@@ -15,13 +15,13 @@ import {
   logSoftmax,
 } from '../../dsl/index.js';
 import multiblank from '../../specs/multiblank.js';
-import rnnt from '../../specs/rnnt.js';
+import rnnt from '../../specs/rnnt-equations.js';
 import tdt from '../../specs/tdt.js';
 import { loadCases, utteranceOf } from '../cases.js';
 import { listPaths } from '../lattices.js';
 import { enumeratePaths } from '../oracle.js';
-import monotonicArcs from '../specs/arcs/monotonic-arcs.js';
-import rnntArcs from '../specs/arcs/rnnt-arcs.js';
+import monotonicArcs from '../../specs/monotonic.js';
+import rnntArcs from '../../specs/rnnt.js';
 import { asUtterance, harshLogit, problems } from './arbitrary.js';
 
 function expectClose(actual: number, expected: number, tolerance = 1e-10): void {

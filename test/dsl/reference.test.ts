@@ -7,6 +7,7 @@ import {
   type Field2,
   f32,
   field,
+  floorDiv,
   i32,
   type LossDefinition,
   logAddExp,
@@ -16,8 +17,8 @@ import {
   recurrence,
   sum,
 } from '../../dsl/index.js';
-import monotonic from '../../specs/monotonic.js';
-import rnnt from '../../specs/rnnt.js';
+import monotonic from '../specs/monotonic-equations.js';
+import rnnt from '../../specs/rnnt-equations.js';
 
 const header = { name: 'given', inputs: { x: f32('T') } } as const;
 
@@ -293,7 +294,7 @@ describe('outputs', () => {
     // Two ways to one likelihood.
     expect(result.field('alpha').at(2, 2) + result.field('stay').at(2, 2)).toBeCloseTo(-result.loss, 12);
     expect(exp(result.field('stay').at(1, 1))).toBeCloseTo(1 / 4, 12);
-    expect(() => result.field('gamma')).toThrow('loss rnnt has no field gamma; there are logZ, stay');
+    expect(() => result.field('gamma')).toThrow('loss rnnt-equations has no field gamma; there are logZ, stay');
   });
 
   test('a constant that reads cells before a field they need is declared', () => {
@@ -318,7 +319,7 @@ describe('what is given', () => {
   test('fits the header', () => {
     expect(given({})().loss).toBeCloseTo(Math.LN2, 12);
     expect(given({ params: { blonk: 1 } })).toThrow(
-      'loss rnnt: parameter blonk is unknown; there are blank, fastemitLambda, clamp',
+      'loss rnnt-equations: parameter blonk is unknown; there are blank, fastemitLambda, clamp',
     );
     expect(given({ statics: { sigma: 1 } })).toThrow('static sigma is unknown; there are none');
     expect(given({ inputs: { acts: { data: [0, 0] } } })).toThrow('input labels is missing');
@@ -349,4 +350,12 @@ test('arrays of numbers may be statics, and others may take their place', () => 
   expect(Math.exp(evaluateReference(definition, utterance).loss)).toBeCloseTo(8, 10); // Fibonacci
   const other = evaluateReference(definition, { ...utterance, statics: { durations: [1, 2, 3] } });
   expect(Math.exp(other.loss)).toBeCloseTo(13, 10); // Tribonacci
+});
+
+test('floorDiv rounds down, and takes integers and a divisor of at least 1 only', () => {
+  expect([-3, -2, -1, 0, 1, 2].map((a) => floorDiv(a, 2))).toEqual([-2, -1, -1, 0, 0, 1]);
+  expect(Object.is(floorDiv(-0, 3), 0)).toBe(true);
+  expect(() => floorDiv(0.5, 2)).toThrow('floorDiv(0.5, 2): 0.5 is not an integer');
+  expect(() => floorDiv(1, 0)).toThrow('the divisor is 0; it must be one of 1, 2, 3, ...');
+  expect(() => floorDiv(1, 1.5)).toThrow('the divisor is 1.5');
 });

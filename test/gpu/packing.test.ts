@@ -15,8 +15,11 @@ import { launchArguments, randomBatch, specName } from '../specs.js';
 const guaranteed = 8;
 const needs: Readonly<Record<string, number>> = {
   additive: 9,
+  'additive-smoothed': 13,
   constrained: 9,
-  ctc: 9,
+  ctc: 10,
+  monotonic: 9,
+  'ctc-states': 9,
   pruned: 10,
   restricted: 9,
   wildcard: 9,

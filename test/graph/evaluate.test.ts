@@ -11,7 +11,7 @@ import { evaluateReference, type LossDefinition } from '../../dsl/index.js';
 import { readFiles, spec } from '../frontend/scratch.js';
 import { centralDifferences } from '../oracle.js';
 
-const specs = ['specs', 'test/specs', 'test/specs/arcs']
+const specs = ['specs', 'test/specs']
   .flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`))
   .filter((file) => file.endsWith('.ts') && /export default defineLoss\(/.test(readFileSync(file, 'utf8')));
 
@@ -87,8 +87,8 @@ test.each(specs)('%s: its graph means what it does when it runs', async (file) =
 });
 
 test('a lattice has no equations until they are derived', () => {
-  const { graph } = readSpec('test/specs/arcs/rnnt-arcs.ts');
-  expect(() => evaluateGraph(graph, utterance(graph, 1))).toThrow(/rnnt-arcs states a lattice: derive its equations/);
+  const { graph } = readSpec('specs/rnnt.ts');
+  expect(() => evaluateGraph(graph, utterance(graph, 1))).toThrow(/rnnt states a lattice: derive its equations/);
 });
 
 describe('rules', () => {
@@ -102,7 +102,7 @@ describe('rules', () => {
     expect(evaluateGraph(graph, { inputs: zeros, sizes: { T: 100_000, U: 1, V: 2 } }).loss).toBe(2 * 99_999);
   });
   test('two thousand frames of rnnt', () => {
-    const { graph } = readSpec('specs/rnnt.ts');
+    const { graph } = readSpec('specs/rnnt-equations.ts');
     const result = evaluateGraph(graph, { inputs: zeros, sizes: { T: 2000, U: 3, V: 2 } });
     // Every path has 2003 symbols of probability 1/2, and there are (2002 choose 3) of them.
     expect(result.loss).toBeCloseTo(2003 * Math.LN2 - Math.log((2002 * 2001 * 2000) / 6), 8);

@@ -9,7 +9,7 @@ import { sizeSymbol } from '../../compiler/graph/size.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
 import { readFiles } from '../frontend/scratch.js';
 
-const specs = ['specs', 'test/specs', 'test/specs/arcs']
+const specs = ['specs', 'test/specs']
   .flatMap((folder) => readdirSync(folder).map((file) => `${folder}/${file}`))
   .filter((file) => file.endsWith('.ts') && /export default defineLoss\(/.test(readFileSync(file, 'utf8')));
 

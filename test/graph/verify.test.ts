@@ -7,7 +7,7 @@ import { addSize, sizeConst, sizeSymbol } from '../../compiler/graph/size.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
 import { CompilerBug } from '../../compiler/source.js';
 
-const { graph } = readSpec('specs/rnnt.ts');
+const { graph } = readSpec('specs/rnnt-equations.ts');
 const T = sizeSymbol('T');
 
 function withField(make: (b: GraphBuilder) => Partial<FieldDecl>): Graph {
@@ -78,7 +78,7 @@ describe('broken graphs', () => {
 });
 
 describe('lattices', () => {
-  const stated = readSpec('test/specs/arcs/rnnt-arcs.ts').graph;
+  const stated = readSpec('specs/rnnt.ts').graph;
   const lattice = stated.lattice!;
   const [stay, emit] = lattice.arcs as [ArcDecl, ArcDecl];
   const broken = (change: Partial<LatticeDecl>): Graph => {

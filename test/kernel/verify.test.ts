@@ -104,7 +104,11 @@ const broken: [string, KernelProgram, string][] = [
     around(bad({ ...k.lanes('u', to(i(1)), []), precision: undefined })),
     'lanes loop without a precision',
   ],
-  ['lanes in reverse', around(k.lanes('u', to(i(1)), [], { reverse: true })), 'lanes loop in reverse'],
+  [
+    'a reduction in reverse',
+    around(k.lanes('u', to(i(1)), [], { reverse: true, reduce: [k.sum('total', 'f64', f64(0))] })),
+    'lanes loop in reverse with a reduction',
+  ],
   ['lower bound not index', around(k.serial('s', [f64(0), i(1)], [])), 'lower bound is f64 where index is wanted'],
   ['upper bound not index', around(k.serial('s', [i(0), k.yes], [])), 'upper bound is bool where index is wanted'],
   [

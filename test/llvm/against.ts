@@ -2,16 +2,17 @@
 import { expect } from 'vitest';
 import { interpretProgram } from '../../compiler/kernel/interpret.js';
 import type { KernelProgram } from '../../compiler/kernel/kernel.js';
+import type { HalfInstructions } from '../../compiler/llvm/index.js';
 import type { LlvmJit } from '../../runtime/cpu/jit.js';
 import { type BufferArray, compileNative } from './run.js';
 
-const canary = 123457;
+const canaryFor = (array: BufferArray): number => (array instanceof Uint16Array ? 12345 : 123457);
 const margin = 40;
 
 /** A copy with a margin of canaries on both sides, `offset` elements behind the array's alignment. */
 function guarded(array: BufferArray, offset: number): { whole: BufferArray; view: BufferArray } {
   const Constructor = array.constructor as new (...args: unknown[]) => BufferArray;
-  const whole = new Constructor(array.length + 2 * margin + offset).fill(canary);
+  const whole = new Constructor(array.length + 2 * margin + offset).fill(canaryFor(array));
   const view = whole.subarray(margin + offset, margin + offset + array.length);
   view.set(array);
   return { whole, view };
@@ -25,6 +26,8 @@ export interface Case {
 export interface How {
   readonly vectorBits: 128 | 256 | 512;
   readonly jit?: LlvmJit;
+  /** Instructions that may be used for 16-bit reals; default none. */
+  readonly halves?: HalfInstructions;
   /** Elements by which every array is moved away from its alignment. */
   readonly offset?: number;
   /** Relative to the size of the numbers; default 0: the same numbers. */
@@ -44,7 +47,7 @@ export function check({ program, buffers, scalars = {} }: Case, how: How): Recor
 
   const guards = new Map(Object.entries(buffers).map(([name, array]) => [name, guarded(array, how.offset ?? 0)]));
   const views = new Map([...guards].map(([name, { view }]) => [name, view]));
-  const run = compileNative(program, how.vectorBits, how.jit).bind(views, scalarMap);
+  const run = compileNative(program, how.vectorBits, how.jit, how.halves).bind(views, scalarMap);
   for (const kernel of program.phases.flat()) {
     const tasks = kernel.grid.reduce((product, { extent }) => {
       if (extent.op !== 'const' && extent.op !== 'scalar') throw new Error('grids of these tests are plain sizes');
@@ -69,7 +72,7 @@ export function check({ program, buffers, scalars = {} }: Case, how: How): Recor
       whole.subarray(whole.length - margin),
     ];
     expect(
-      [...before, ...after].every((element) => element === canary),
+      [...before, ...after].every((element) => element === canaryFor(view)),
       `${name} has writes beside it`,
     ).toBe(true);
   }

@@ -61,6 +61,21 @@ describeLlvm.each(widths)('vectors of %i bits', (vectorBits) => {
     }
   });
 
+  test.each(['f32', 'f64'] as const)('%s from the end down, of every length around the vector', (type) => {
+    const at = sub(v('j'), i(3));
+    const below = k.load('x', type, sub(v('j'), i(4)), k.compare('gt', v('j'), i(4)), -2);
+    const body = [
+      k.lanes('j', [i(3), add(n, i(3))], [k.store('y', at, k.prim(type, 'add', k.load('x', type, at), below))], {
+        precision: type,
+        reverse: true,
+      }),
+    ];
+    for (const length of lengths(type)) {
+      const buffers = { x: reals(type, length, mixed), y: reals(type, length, mixed) };
+      check({ program: inOut(type, body), buffers, scalars: { n: length } }, { vectorBits });
+    }
+  });
+
   test('streaming stores at every misalignment', () => {
     const body = [
       k.lanes('j', k.to(n), [streamed('y', v('j'), k.prim('f32', 'neg', k.load('x', 'f32', v('j'))))], {

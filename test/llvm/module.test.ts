@@ -99,7 +99,11 @@ describe('a malformed program is refused', () => {
       [k.lanes('j', k.to(n), [k.when(k.compare('eq', v('j'), i(0)), [])])],
       'the condition of an if',
     ],
-    ['a reversed lanes loop', [k.lanes('j', k.to(n), [], { reverse: true })], 'is reversed'],
+    [
+      'a reversed lanes loop with a reduction',
+      [k.lanes('j', k.to(n), [], { reverse: true, reduce: [k.sum('total', 'f64', k.f64(0))] })],
+      'is reversed and reduces',
+    ],
     ['a fraction as an index', [k.store('y', i(0.5), k.f32(1))], 'index constant 0.5'],
   ];
   test.each(refused)('%s', (_, body, message) => {

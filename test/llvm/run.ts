@@ -5,7 +5,7 @@ import type { LlvmTarget } from '../../compiler/llvm/index.js';
 import { printLlvm } from '../../compiler/llvm/index.js';
 import { LlvmJit, type LoadedObject } from '../../runtime/cpu/jit.js';
 
-export type BufferArray = Float32Array | Float64Array | Int32Array;
+export type BufferArray = Float32Array | Float64Array | Int32Array | Uint16Array;
 export const widths = [128, 256, 512] as const;
 
 let shared: LlvmJit | undefined;
@@ -35,8 +35,9 @@ export function compileNative(
   program: KernelProgram,
   vectorBits: LlvmTarget['vectorBits'],
   jit: LlvmJit = hostJit(),
+  halves: LlvmTarget['halves'] = undefined,
 ): Native {
-  const code = loaded(jit, printLlvm(program, { vectorBits }), program.name);
+  const code = loaded(jit, printLlvm(program, { vectorBits, ...(halves && { halves }) }), program.name);
   const names = program.phases.flat().map((kernel) => kernel.name);
   const functions = new Map(names.map((name) => [name, code.func(name, 'void', ['void *', 'int64_t', 'int64_t'])]));
   return {

@@ -7,8 +7,8 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { loadCases } from '../cases.js';
 
 const specs: Readonly<Record<string, string>> = {
-  rnnt: 'test/specs/arcs/rnnt-arcs.ts',
-  monotonic: 'test/specs/arcs/monotonic-arcs.ts',
+  rnnt: 'specs/rnnt.ts',
+  monotonic: 'specs/monotonic.ts',
   multiblank: 'multiblank',
   tdt: 'tdt',
 };

@@ -195,7 +195,44 @@ export const badInputs: readonly BadInput[] = [
     code: 'dtype',
     argument: 'acts',
     message:
-      'acts is a Uint16Array (if it holds float16 or bfloat16 bits, convert them to float32 first); allowed: Float32Array, Float64Array (converted) or nested arrays of numbers',
+      'acts is a Uint16Array without a dtype; allowed: { data, shape, dtype } with dtype "float16" or "bfloat16" for bits of half precision, Float32Array, Float64Array (converted) or nested arrays of numbers',
+  },
+  {
+    name: 'acts of a half type that does not exist',
+    tensors: { acts: { data: new Uint16Array(120), shape: [2, 4, 3, 5], dtype: 'fp16' } },
+    code: 'dtype',
+    argument: 'acts',
+    message:
+      'acts is a Uint16Array of dtype "fp16"; allowed: { data, shape, dtype } with dtype "float16" or "bfloat16" for bits of half precision, Float32Array, Float64Array (converted) or nested arrays of numbers',
+  },
+  {
+    name: 'a dtype that the data is not of',
+    tensors: { acts: { ...goodCall().acts, dtype: 'bfloat16' } },
+    code: 'dtype',
+    argument: 'acts',
+    message: 'acts has dtype "bfloat16", but its data is a Float32Array; allowed: a Uint16Array of the bits',
+  },
+  {
+    name: 'labels of half precision',
+    tensors: { labels: { data: new Uint16Array(4), shape: [2, 2], dtype: 'float16' } },
+    code: 'dtype',
+    argument: 'labels',
+    message: `labels is a tensor of float16; allowed: ${intForms}`,
+  },
+  {
+    name: 'an output array of bits for acts of float32',
+    call: { grads: new Uint16Array(120) },
+    code: 'dtype',
+    argument: 'grads',
+    message: 'grads is a Uint16Array, but acts is no tensor of half precision; allowed: a Float32Array',
+  },
+  {
+    name: 'an output array of bits that is too short',
+    tensors: { acts: { data: new Uint16Array(120), shape: [2, 4, 3, 5], dtype: 'bfloat16' } },
+    call: { grads: new Uint16Array(119) },
+    code: 'shape',
+    argument: 'grads',
+    message: 'grads has 119 elements where acts [2, 4, 3, 5] has 120; allowed: a Uint16Array of exactly 120 elements',
   },
   {
     name: 'labels of floats',
@@ -218,7 +255,7 @@ export const badInputs: readonly BadInput[] = [
     tensors: { acts: { data: new DataView(new ArrayBuffer(480)), shape: [2, 4, 3, 5] } },
     code: 'dtype',
     argument: 'acts',
-    message: 'acts is a DataView; allowed: Float32Array, Float64Array, or an integer typed array',
+    message: 'acts is a DataView; allowed: Float32Array, Float64Array, Float16Array, or an integer typed array',
   },
   // Ranks, batch sizes, extents.
   {
@@ -509,7 +546,7 @@ export const badInputs: readonly BadInput[] = [
     call: { gradients: false },
     code: 'option',
     argument: 'gradients',
-    message: 'gradients is not an option; allowed: grads, signal or params',
+    message: 'gradients is not an option; allowed: grads, posteriors, signal or params',
   },
   {
     name: 'an output array that is too short',

@@ -15,7 +15,7 @@ import { signatureOfHeader } from '../../runtime/signature.js';
 import { findSpec } from '../../runtime/specs.js';
 import { goodCall } from './bad-inputs.js';
 
-const signature = signatureOfHeader(loadDefinition(findSpec('rnnt')));
+const signature = signatureOfHeader(loadDefinition(findSpec('rnnt-equations')));
 
 interface Fake {
   readonly prepared: string[];

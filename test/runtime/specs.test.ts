@@ -107,7 +107,7 @@ describe('a spec of one’s own', () => {
       'wieght is not a parameter of picked (did you mean "weight"?); allowed: weight',
     );
     await expect(loadLoss(file, { device: 'reference', weight: 2 } as never)).rejects.toThrow(
-      'weight is not an option; allowed: device, reduction, infeasible, threads, cacheDir or params',
+      'weight is not an option; allowed: device, reduction, infeasible, threads, cacheDir, params or statics',
     );
     await expect(loadLoss(file, { device: 'reference', params: [1] as never })).rejects.toThrow(
       'params is an array of 1; allowed: an object of numbers by parameter name',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Affine, type Facts, provablyNonNegative } from '../../compiler/schedule/affine.js';
+import { Affine, boundsOfQuotient, type Facts, provablyNonNegative } from '../../compiler/schedule/affine.js';
 
 const t = Affine.atom('t');
 const u = Affine.atom('u');
@@ -29,6 +29,25 @@ describe('affine forms', () => {
         .equals(t),
     ).toBe(true);
     expect(t.offset(3).times(0).equals(zero)).toBe(true);
+  });
+});
+
+describe('a quotient rounded down', () => {
+  test('is affine where all coefficients are multiples', () => {
+    expect(u.times(2).offset(3).floorDiv(2)!.equals(u.offset(1))).toBe(true);
+    expect(u.times(-2).offset(-1).floorDiv(2)!.equals(u.times(-1).offset(-1))).toBe(true);
+    expect(u.times(3).floorDiv(2)).toBeUndefined();
+  });
+  test('has the bounds of what is divided', () => {
+    const s = Affine.atom('s');
+    const known: Facts = { bounds: new Map([['s', { lower: [zero], upper: [U.times(2).offset(1)] }]]) };
+    const bounds = boundsOfQuotient(s, 2, known);
+    expect(bounds.lower.map((form) => form.equals(zero))).toEqual([true]);
+    expect(bounds.upper.map((form) => form.equals(U))).toEqual([true]);
+    const back = boundsOfQuotient(s.times(-1), 2, known);
+    expect(back.lower.map((form) => form.equals(U.times(-1).offset(-1)))).toEqual([true]);
+    // 3 does not divide 2 U + 1.
+    expect(boundsOfQuotient(s, 3, known).upper).toEqual([]);
   });
 });
 

@@ -22,18 +22,18 @@ const phases = (program: KernelProgram): string[][] =>
 
 describe('the RNN-T loss', () => {
   test('visits acts twice, runs alpha and beta at the same time, and stores five values a node', () => {
-    const program = kernelsOf('../../specs/rnnt.ts');
+    const program = kernelsOf('../../specs/rnnt-equations.ts');
     expect(phases(program)).toEqual([['logZ_stay_emit'], ['alpha', 'beta'], ['grad_acts', 'loss']]);
     expect(scratch(program).sort()).toEqual(['alpha', 'beta', 'emit', 'logZ', 'stay']);
   });
   test('computes no gradient, and no alpha, for a score', () => {
-    const program = kernelsOf('../../specs/rnnt.ts', false);
+    const program = kernelsOf('../../specs/rnnt-equations.ts', false);
     expect(phases(program)).toEqual([['logZ_stay_emit'], ['beta'], ['loss']]);
     expect(program.buffers.map(({ name }) => name)).not.toContain('gradScale');
   });
   test('reads as it should', async () => {
-    const program = kernelsOf('../../specs/rnnt.ts');
-    await expect(printProgram(program)).toMatchFileSnapshot('../golden/rnnt.kernels.txt');
+    const program = kernelsOf('../../specs/rnnt-equations.ts');
+    await expect(printProgram(program)).toMatchFileSnapshot('../golden/rnnt-equations.kernels.txt');
   });
 });
 
@@ -42,7 +42,7 @@ test('a kernel shows its equation where that fits on a line', () => {
     kernelsOf(name)
       .phases.flat()
       .flatMap(({ doc }) => doc);
-  expect(docs('../../specs/rnnt.ts')).toEqual(
+  expect(docs('../../specs/rnnt-equations.ts')).toEqual(
     expect.arrayContaining([
       'logZ(t, u) over [T, U + 1]',
       '  = logSumExp(64, (v) => acts(t, u, v))',
@@ -50,8 +50,10 @@ test('a kernel shows its equation where that fits on a line', () => {
     ]),
   );
   // The gradient is too long, as is the loss here, the sum of a hundred terms.
-  const grad = docs('../../specs/rnnt.ts').indexOf('grad_acts(t, u, v) over [T, U + 1, 64]');
-  expect(docs('../../specs/rnnt.ts')[grad + 1]).toBe('zero over the padding, and where the loss is +Infinity');
+  const grad = docs('../../specs/rnnt-equations.ts').indexOf('grad_acts(t, u, v) over [T, U + 1, 64]');
+  expect(docs('../../specs/rnnt-equations.ts')[grad + 1]).toBe(
+    'zero over the padding, and where the loss is +Infinity',
+  );
   const steps = Array.from({ length: 100 }, (_, i) => i);
   const { graph } = readSpec(path('../frontend/unrolled.ts'), { statics: { steps } });
   const long = schedule(graph, { sizes: {}, lattice: 'f64', gradients: true });

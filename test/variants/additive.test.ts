@@ -51,7 +51,7 @@ describe('additive', () => {
     const scratch = program.buffers.filter(({ role }) => role === 'scratch');
     // Nodes only: logZ, alpha, beta, and what flows back to a node.
     expect(scratch.map(({ name }) => name).sort()).toEqual(
-      ['alpha', 'beta', 'd_logZ', 'emitPosterior', 'logZ', 'stayPosterior'].sort(),
+      ['alpha', 'beta', 'd_am', 'd_logZ', 'emitPosterior', 'logZ', 'stayPosterior'].sort(),
     );
     for (const { shape } of scratch) expect(shape).toHaveLength(3);
   });

@@ -89,6 +89,14 @@ describe('equal to rnnt:', () => {
       toOther,
     });
   });
+  test('its recurrences and gradient written out', async () => {
+    const toOther = (sample: Sample): Sample => withParams(sample, fastEmit);
+    same(await specOf('rnnt-equations'), rnnt, (sample) => sample);
+    same(await specOf('rnnt-equations'), rnnt, toOther, { toOther });
+  });
+  test('monotonic and its equations', async () => {
+    same(await specOf('../test/specs/monotonic-equations'), await specOf('monotonic'), (sample) => sample);
+  });
   test('a delay penalty of nothing', async () => {
     same(await specOf('delay-penalty'), rnnt, (sample) => sample);
   });
@@ -165,6 +173,23 @@ test('tdt with the one duration 1 is monotonic-final', async () => {
     const tokens = actual.gradients.acts!.filter((_, i) => i % (V + 1) < V);
     close(tokens, expected.gradients.acts!, `seed ${seed}`);
   }
+});
+
+test('ctc by its arcs is ctc by equations for its two kinds of states', async () => {
+  const [ctc, states] = [await specOf('ctc'), await specOf('../test/specs/ctc-states')];
+  let repeats = 0;
+  let hopeless = 0;
+  for (const seed of [...seeds, ...seeds.map((seed) => seed + seeds.length)]) {
+    const sample = sampleOf({ real: { acts: ['T', 'V'] } }, seed);
+    const [actual, expected] = [gradientsOf(ctc, sample), gradientsOf(states, sample)];
+    close([actual.loss], [expected.loss], `seed ${seed}`);
+    close(actual.gradients.acts!, expected.gradients.acts!, `seed ${seed} gradient`);
+    const labels = Array.from(sample.inputs.labels!.data);
+    if (labels.some((label, u) => label === labels[u - 1])) repeats++;
+    if (!Number.isFinite(expected.loss)) hopeless++;
+  }
+  expect(repeats).toBeGreaterThan(10);
+  expect(hopeless).toBeGreaterThan(10);
 });
 
 test('ctc is the forward algorithm over 2U + 1 states, on longer utterances', async () => {

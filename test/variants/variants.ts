@@ -176,6 +176,33 @@ export const variants: Readonly<Record<string, Variant>> = {
     },
   },
 
+  'additive-smoothed': {
+    real: { am: ['T', 'V'], lm: ['U+1', 'V'] },
+    params: (random) => ({
+      lmScale: random() < 0.3 ? 0 : random() / 2,
+      amScale: random() < 0.3 ? 0 : random() / 2,
+    }),
+    loss: (sample) => {
+      const { U, blank, labels } = numbers(sample);
+      const { lmScale = 0, amScale = 0 } = sample.params;
+      const [am, lm] = [row(sample, 'am'), row(sample, 'lm')];
+      const shares = Array.from({ length: U + 1 }, (_, u) => logSoftmax(lm(u)).map(Math.exp));
+      const unigram = shares[0]!.map((_, v) => shares.reduce((sum, share) => sum + (share[v] || 0), 0) / (U + 1));
+      return lossByPaths(
+        rnnt(sample, (t, u) => {
+          const both = logSoftmax(am(t).map((score, v) => score + (lm(u)[v] as number)));
+          const alone = logSoftmax(lm(u));
+          const frame = logSoftmax(am(t).map((score, v) => score + Math.log(unigram[v] as number)));
+          const of = (v: number): number =>
+            (1 - lmScale - amScale) * (both[v] as number) +
+            (lmScale && lmScale * (alone[v] as number)) +
+            (amScale && amScale * (frame[v] as number));
+          return { b: of(blank), e: u < labels.length ? of(labels[u] as number) : -Infinity };
+        }),
+      );
+    },
+  },
+
   pruned: {
     real: { acts: ['T', 'S', 'V'] },
     ints: ({ T, U, S }, random) => {
@@ -257,6 +284,24 @@ export const variants: Readonly<Record<string, Variant>> = {
           });
         },
       });
+    },
+  },
+
+  'tdt-tokens': {
+    ...onNodes,
+    classes: { V: 9, labels: 3, blank: 3 },
+    loss: (sample) => {
+      const { blank, labels } = numbers(sample);
+      const rows = row(sample, 'acts');
+      return lossByPaths(
+        rnnt(sample, (t, u) => {
+          const token = logSoftmax(rows(t, u).slice(0, 4));
+          return {
+            b: token[blank] as number,
+            e: u < labels.length ? (token[labels[u] as number] as number) : -Infinity,
+          };
+        }),
+      );
     },
   },
 
