@@ -9,12 +9,13 @@ import * as k from '../kernel/build.js';
 import type { HalfStorage, HalfType } from '../kernel/half.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { blockedReading, blockedWriting } from './blocks.js';
 import { type Equation, type Equations, findEquations } from './equations.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
 import { type ProgramContext, paddedSize } from './lower.js';
 import { findPhases, type Step } from './phases.js';
+import { blockedReading } from './reading.js';
+import { blockedWriting } from './writing.js';
 
 export { NoOrder } from './hyperplane.js';
 

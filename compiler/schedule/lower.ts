@@ -604,7 +604,7 @@ export class Lowering {
 
   private prefetchRow(expr: ReduceExpr, ahead: number, body: Block): void {
     for (const read of readsIn(expr.body)) {
-      if (this.input(read.source)?.element !== 'f32') continue;
+      if (read.type !== 'real' || !this.input(read.source)) continue;
       const last = read.indices.at(-1);
       if (last?.op !== 'index' || last.unique !== expr.index.unique) continue;
       const at = this.address(

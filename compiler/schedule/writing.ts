@@ -1,0 +1,266 @@
+/** Kernels that write rows, in blocks: see blocks.ts. */
+import { collect, freeIndices } from '../graph/free.js';
+import type { Expr, IndexRef, ReduceExpr } from '../graph/graph.js';
+import * as k from '../kernel/build.js';
+import { Affine } from './affine.js';
+import { inBlocks, LONG, Local, overRows, ROWS, STAGED, whole } from './blocks.js';
+import { contains, type Point, rowValues, takeApart, withRowSums } from './elements.js';
+import type { Equation } from './equations.js';
+import type { OutputRows, Scene, Target } from './kernels.js';
+import { lanePrecision, type ProgramContext } from './lower.js';
+import type { Block, Value } from './writer.js';
+
+/** Long rows are worked on in parts of about so many elements: reading and writing are then well mixed. */
+const PART = 1024;
+/** Elements in a cache line; parts of a row begin at multiples of it. */
+const LINE = 16;
+
+/** How an output's rows are written in blocks; undefined if they are not of that kind. */
+export function blockedWriting(equation: Equation, context: ProgramContext): OutputRows | undefined {
+  const rank = equation.axes.length;
+  const axis = rank - 2;
+  const width = equation.domain[rank - 1];
+  if (!context.blocks || axis < 1 || !width || Object.keys(width.terms).length > 0) return undefined;
+  const V = width.constant;
+  const [row, element] = equation.axes.slice(-2) as [IndexRef, IndexRef];
+  if (V < 1) return undefined;
+  if (collect(equation.body, (expr): expr is ReduceExpr => expr.op === 'reduce').length > 0) return undefined;
+
+  const { sum, dense: elements, points } = takeApart(equation.body, element, row, context.builder);
+  // Elements of stored values are worked on in float64, and those few that are singled out are put right in float32.
+  if (elements && lanePrecision([equation.body], element, context) !== 'f32') return undefined;
+  const rewritten = elements && withRowSums(elements, row, element, context.builder);
+  const dense = rewritten?.expr;
+  const sums = new Set(rewritten?.sums);
+  const roots = [...(dense ? [dense] : []), ...points.map(({ value }) => value)];
+  const perRow = [...new Set(roots.flatMap((root) => rowValues(root, row, element)))];
+  const long = V >= LONG;
+  const staged = Math.min(ROWS, Math.floor(STAGED / V));
+  const partWidth = Math.ceil(V / Math.ceil(V / PART) / LINE) * LINE;
+
+  return (scene, block, at, output) => {
+    const { writer, lower } = scene;
+    for (const root of roots) lower.prepare(root);
+    /** What the rows' values are kept in: one number, or two for a value that goes into sums with elements. */
+    const kept = new Map<Expr, Local[]>();
+    const stage = new Local(scene, context, equation.name, 'f32', long ? partWidth : staged * V);
+    const give = (within: Block, number: Affine, wanted: readonly Expr[]): void => {
+      for (const expr of new Set(wanted.flatMap((root) => rowValues(root, row, element)))) {
+        const [first, second] = kept.get(expr)!.map((local) => local.load(within, writer.index(number), local.value));
+        if (second) lower.givenSplit(expr, { high: first!, low: second }, within);
+        else lower.given(expr, first!, within);
+      }
+    };
+    const keep = (expr: Expr, within: Block, number: Affine): void => {
+      const value = lower.real(expr, within);
+      const split = sums.has(expr) && value.type === 'f64' ? lower.split(value) : undefined;
+      kept.set(
+        expr,
+        (split ? [split.high, split.low] : [value]).map((part) => {
+          const local = new Local(scene, context, part.name, 'f32', ROWS);
+          local.store(within, writer.index(number), part);
+          return local;
+        }),
+      );
+    };
+
+    inBlocks(scene, block, whole(scene, lower.size(equation.domain[axis]!)), ROWS, (body, rows) => {
+      if (perRow.length > 0)
+        overRows(scene, body, rows, [equation], axis, context.lattice, (within, number) => {
+          for (const expr of perRow) keep(expr, within, number);
+        });
+      const startOf = (row: Affine): Value => output.address([...at, writer.index(row), writer.constant(k.index(0))]);
+      const values = points.map(({ value }) => value);
+      if (long)
+        overRows(scene, body, rows, [equation], axis, undefined, (within, number) => {
+          give(within, number, roots);
+          const start = startOf(rows.first.plus(number));
+          fetchEdges(scene, within, equation, start, writer.constant(k.index(V)));
+          inParts(scene, within, V, partWidth, (part, span) => {
+            writeDense(scene, part, equation, dense, stage, span);
+            for (const point of points) correct(scene, part, point, stage, span);
+            const run = {
+              start: writer.combine((x, y) => k.add(x, y), [start, writer.index(span.first)], 'at'),
+              count: span.count,
+            };
+            writeOut(scene, part, equation, sum, stage, run, output);
+          });
+        });
+      else
+        inBlocks(scene, body, rows, staged, (part, few, before) => {
+          const start = startOf(few.first);
+          const count = writer.combine((n) => k.mul(n, k.index(V)), [few.count], 'elements');
+          fetchEdges(scene, part, equation, start, count);
+          const spanOf = (number: Affine): Span => ({
+            at: number.times(V),
+            first: Affine.zero,
+            last: Affine.constant(V - 1),
+            count: writer.constant(k.index(V)),
+          });
+          overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
+            give(within, before.plus(number), dense ? [dense] : []);
+            writeDense(scene, within, equation, dense, stage, spanOf(number));
+          });
+          if (points.length > 0)
+            overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
+              give(within, before.plus(number), values);
+              for (const point of points) correct(scene, within, point, stage, spanOf(number));
+            });
+          writeOut(scene, part, equation, sum, stage, { start, count }, output);
+        });
+    });
+  };
+}
+
+/** The lines at both ends of a run belong to neighbours as well and cannot be streamed: they are fetched while the rest is computed. */
+function fetchEdges({ writer }: Scene, block: Block, { name }: Equation, start: Value, count: Value): void {
+  const end = writer.combine((first, n) => k.add(first, k.sub(n, k.index(1))), [start, count], 'end');
+  for (const edge of [start, end]) writer.prefetch(block, name, edge, true);
+}
+
+/** Neighbouring elements of a row: `count` of them from `first` on, of which none is behind `last`, kept from `at` on. */
+interface Span {
+  readonly first: Affine;
+  readonly last: Affine;
+  readonly count: Value;
+  readonly at: Affine;
+}
+
+/** A row of V elements in parts of `width`, the last of which may be shorter. */
+function inParts(
+  { writer }: Scene,
+  block: Block,
+  V: number,
+  width: number,
+  write: (block: Block, span: Span) => void,
+): void {
+  const at = Affine.zero;
+  if (V <= width) {
+    write(block, { at, first: Affine.zero, last: Affine.constant(V - 1), count: writer.constant(k.index(V)) });
+    return;
+  }
+  const parts = writer.constant(k.index(Math.ceil(V / width)));
+  writer.loop(
+    block,
+    'serial',
+    { name: 'part', from: writer.constant(k.index(0)), to: parts },
+    (body, variable, name) => {
+      const first = writer.atom(name, variable, [Affine.zero]).times(width);
+      const left = writer.index(first.times(-1).offset(V));
+      const count = writer.combine((n) => k.min(k.index(width), n), [left], 'count');
+      write(body, { at, first, last: Affine.constant(V - 1), count });
+      return undefined;
+    },
+  );
+}
+
+/** The elements of one row, without its points. Where a choice is the same for the whole row, it is made once. */
+function writeDense(
+  scene: Scene,
+  block: Block,
+  equation: Equation,
+  value: Expr | undefined,
+  stage: Local,
+  span: Span,
+): void {
+  const { writer, lower } = scene;
+  const element = equation.axes.at(-1)!;
+  if (value?.op === 'select' && !freeIndices(value.args[0]).includes(element)) {
+    const [condition, then, otherwise] = value.args;
+    writer.branch(
+      block,
+      rowCondition(scene, condition, block),
+      (body) => writeDense(scene, body, equation, then, stage, span),
+      (body) => writeDense(scene, body, equation, otherwise, stage, span),
+    );
+    return;
+  }
+  writer.loop(
+    block,
+    'lanes',
+    { name: element.name, from: writer.constant(k.index(0)), to: span.count, precision: 'f32' },
+    (body, variable, name) => {
+      const form = writer.atom(name, variable, [Affine.zero], [span.last.minus(span.first)]);
+      lower.bindIndex(element, span.first.plus(form), body);
+      const result = value ? lower.real(value, body) : writer.constant(k.real('f32', 0));
+      stage.store(body, writer.index(span.at.plus(form)), result);
+      return undefined;
+    },
+  );
+}
+
+/** The smallest normal float32. */
+const SMALLEST = 2 ** -126;
+
+/** A condition on a row's values. A value is 0 for elements of float32 where float32 has none so small. */
+function rowCondition({ writer, lower }: Scene, condition: Expr, block: Block): Value {
+  if (condition.op === 'compare' && condition.compare === 'eq' && condition.args[0].type === 'real') {
+    const [value, zero] = condition.args;
+    if (zero.op === 'const' && zero.value === 0)
+      return writer.combine(
+        (x) => k.compare('lt', k.prim('abs', x), k.real(x.type as 'f32' | 'f64', SMALLEST)),
+        [lower.real(value, block)],
+        'isZero',
+      );
+  }
+  return lower.bool(condition, block);
+}
+
+/** stage[k] -= value, if k is one of the span's elements. */
+function correct(
+  { writer, lower }: Scene,
+  block: Block,
+  { at, value, negative }: Point,
+  stage: Local,
+  { first, last, count, at: start }: Span,
+): void {
+  const place = lower.form(at, block);
+  const inside = [place.minus(first), last.minus(place)].map((form) => writer.nonNegative(form));
+  const before = first.isConstant
+    ? []
+    : [writer.combine((x, n) => k.compare('lt', x, n), [writer.index(place.minus(first)), count], 'inside')];
+  writer.branch(block, writer.all([...inside, ...before]), (body) => {
+    const index = writer.index(start.plus(place).minus(first));
+    const amount = writer.combine((x) => k.cast('f32', x), [lower.real(value, body)], 'amount');
+    const old = stage.load(body, index, 'old');
+    const sum = writer.combine((x, y) => k.prim(negative ? 'sub' : 'add', x, y), [old, amount], 'sum');
+    stage.store(body, index, sum);
+  });
+}
+
+/** The staged elements to the output, and what the equation does with the sum on the way. */
+function writeOut(
+  scene: Scene,
+  block: Block,
+  equation: Equation,
+  sum: Expr,
+  stage: Local,
+  run: { readonly start: Value; readonly count: Value },
+  output: Target,
+): void {
+  const { writer, lower } = scene;
+  const loop = (body: Block, value: Expr): void => {
+    if (value.op === 'select' && value !== sum && !contains(value.args[0], sum)) {
+      const [condition, then, otherwise] = value.args;
+      writer.branch(
+        body,
+        lower.bool(condition, body),
+        (yes) => loop(yes, then),
+        (no) => loop(no, otherwise),
+      );
+      return;
+    }
+    writer.loop(
+      body,
+      'lanes',
+      { name: 'at', from: writer.constant(k.index(0)), to: run.count, precision: 'f32' },
+      (inner, variable) => {
+        lower.given(sum, stage.load(inner, variable, 'staged'), inner);
+        const index = writer.combine((x, y) => k.add(x, y), [run.start, variable], 'at_grad');
+        output.store(inner, index, lower.real(value, inner));
+        return undefined;
+      },
+    );
+  };
+  loop(block, equation.body);
+}
