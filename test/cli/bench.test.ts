@@ -248,7 +248,7 @@ describeLlvm('a small shape on the cpu', () => {
     expect(report.compiles).toHaveLength(1);
     const [{ sizes, cold, warm }] = report.compiles as [BenchReport['compiles'][number]];
     expect(sizes).toEqual({ V: 64 });
-    expect(Object.keys(cold.stages)).toEqual(['graph', 'derived', 'kernels', 'llvm', 'object']);
+    expect(Object.keys(cold.stages)).toEqual(['graph', 'derived', 'kernels', 'llvm']);
     const parts = [cold.loading, ...Object.values(cold.stages), cold.backend];
     expect(parts.every((time) => time > 0)).toBe(true);
     expect(parts.reduce((sum, time) => sum + time, 0)).toBeCloseTo(cold.total, 6);

@@ -343,7 +343,7 @@ describe('the command', () => {
       form: 'arcs',
       devices: ['reference'],
     });
-    expect(item(one, 'graph').summary).not.toBe(item(two, 'graph').summary);
+    expect(item(one, 'paths').summary).not.toBe(item(two, 'paths').summary);
   });
 
   test('when time is over the rest is left out, by name', async () => {

@@ -45,7 +45,7 @@ export interface CompileTimes {
   readonly loading: number;
   /** The compiler's own stages, as TRELLIS_TIME says them; absent where nothing was compiled. */
   readonly stages: Readonly<Record<string, number>>;
-  /** What follows them: linking, the driver of the threads, and writing to the cache; a GPU's pipelines. */
+  /** What follows them: LLVM's optimiser, linking and writing to the cache; a GPU's pipelines. */
   readonly backend: number;
   readonly total: number;
 }

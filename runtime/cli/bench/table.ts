@@ -70,7 +70,7 @@ export function kernelsTable({ shapes }: BenchReport): TextTable {
 
 /** What a process waits for before its first result. */
 export function compileTable({ compiles, device }: BenchReport): TextTable {
-  const backend = device === 'cpu' ? 'rest' : 'pipelines';
+  const backend = device === 'cpu' ? 'LLVM' : 'pipelines';
   const stages = [...new Set(compiles.flatMap(({ cold }) => Object.keys(cold.stages)))];
   const cells = ({ total, loading, stages: times, backend: last }: CompileTimes): string[] =>
     [total, loading, ...stages.map((name) => times[name]), last].map((time) =>
