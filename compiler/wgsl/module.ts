@@ -12,6 +12,7 @@ import { printExpr } from './expr.js';
 import { libraryFor, libraryNames } from './library.js';
 import { Names } from './names.js';
 import { sharedBytesPerInvocation, sharedTexts } from './reduce.js';
+import { findRows } from './rows.js';
 import { StatementPrinter } from './statements.js';
 import { usesOf } from './together.js';
 import { huge, infinite, type UniformField, type WgslKernel, type WgslProgram, type WgslTarget } from './types.js';
@@ -110,7 +111,17 @@ function printModule(
   });
   for (const [n, each] of functions.entries()) {
     const { stored, vectors } = uses[n]!;
-    const own = { names: names.copy(), workgroupSize, subgroups, vectors, buffers, scalars, shared, barriers: 0 };
+    const own: KernelContext = {
+      names: names.copy(),
+      workgroupSize,
+      subgroups,
+      vectors,
+      rows: findRows(each.kernel, vectors, stored, workgroupSize),
+      buffers,
+      scalars,
+      shared,
+      barriers: 0,
+    };
     const scope: Scope = { inLanes: false, values: new Map(), writer: each.body };
     each.tasks = printTask(own, scope, each.kernel, kernels.length === 1);
     new StatementPrinter(own, stored).block(scope, each.kernel.body);
