@@ -60,7 +60,7 @@ export async function timeShape(
   }
   data.destroy();
   grads.destroy();
-  const bytes = boundBytes({ B, T_max: T, U_max: U }, V);
+  const bytes = boundBytes({ B, T_max: T, U_max: U }, V, gpu.limits.maxStorageBuffersPerShaderStage);
   const kernels = [...byKernel].map(([kernel, { times, dispatches }]) => ({
     kernel,
     milliseconds: median(times),
@@ -85,8 +85,8 @@ function fill(gpu: GPUDevice, buffer: GPUBuffer, count: number): void {
   }
 }
 
-/** Bytes of the buffers that each kernel binds. */
-function boundBytes(scalars: Readonly<Record<string, number>>, V: number): Map<string, number> {
+/** Bytes of the buffers that each dispatch binds. @param storageBuffers as the device allows, which decides what shares a dispatch */
+function boundBytes(scalars: Readonly<Record<string, number>>, V: number, storageBuffers: number): Map<string, number> {
   const source = compileToGraph(findSpec('rnnt'));
   const kernels = compileToKernels(source, { sizes: { V }, gradients: true, lattice: 'f64' });
   const program = packBuffers(
@@ -94,7 +94,7 @@ function boundBytes(scalars: Readonly<Record<string, number>>, V: number): Map<s
     source.graph.lengths.map(({ argument }) => argument),
   );
   const sizes = new Map(program.buffers.map((decl) => [decl.name, product(shapeOf(decl, scalars)) * bytesOf(decl)]));
-  const target = { subgroups: false, workgroupSize: 64, maxWorkgroupStorage: 16384 };
+  const target = { subgroups: false, workgroupSize: 256, maxWorkgroupStorage: 16384, storageBuffers };
   return new Map(
     printSized(program, target)
       .phases.flat()

@@ -271,6 +271,8 @@ function atFirst(scope: Scope): Scope {
 
 /** A load; with a mask, a variable of its own, called `name` if given. */
 export function printLoad(context: KernelContext, scope: Scope, load: KLoad, name: string | undefined): Value {
+  const kept = scope.kept?.get(load);
+  if (kept !== undefined) return kept;
   const buffer = bufferOf(context, load.buffer);
   const { element, role } = buffer.decl;
   const expected = typeOfElement(element);

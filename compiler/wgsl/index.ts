@@ -1,6 +1,8 @@
-/** Kernels as WGSL: one readable module per kernel, from the same kernel IR that LLVM prints. */
-export { printWgsl } from './module.js';
+/** Kernels as WGSL: readable modules of one kernel or of several, from the same kernel IR that LLVM prints. */
+export { type KernelGroup, printWgsl } from './module.js';
+export { fitTogether } from './together.js';
 export {
+  guaranteedStorageBuffers,
   joinDouble,
   splitDouble,
   type UniformField,

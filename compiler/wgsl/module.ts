@@ -1,18 +1,22 @@
 /**
- * Putting modules together: bindings, the launch's scalars, the functions a kernel needs, and its entry point.
+ * Putting modules together: bindings, the launch's scalars, the functions kernels need, and the entry point.
+ *
+ * A module with several kernels of a phase gives each a function and a range of the dispatch's workgroups. Which function
+ * a workgroup calls follows from its number, so WGSL's analysis knows that all of its invocations take the same way, and
+ * barriers inside stay legal.
  */
-import type { ElementType, Kernel, KernelProgram } from '../kernel/kernel.js';
+import * as k from '../kernel/build.js';
+import type { ElementType, KExpr, Kernel, KernelProgram } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { printExpr } from './expr.js';
-import { storedBuffers } from './hazards.js';
 import { libraryFor, libraryNames } from './library.js';
 import { Names } from './names.js';
 import { sharedBytesPerInvocation, sharedTexts } from './reduce.js';
+import { findRows } from './rows.js';
 import { StatementPrinter } from './statements.js';
+import { usesOf } from './together.js';
 import { huge, infinite, type UniformField, type WgslKernel, type WgslProgram, type WgslTarget } from './types.js';
-import { buffersUsed } from './used.js';
-import { argument, atom, type BoundBuffer, type KernelContext, type Scope, type Value } from './values.js';
-import { findVectors, noVectors } from './vectors.js';
+import { argument, atom, type BoundBuffer, type KernelContext, level, type Scope, type Value, wrap } from './values.js';
 import { commentLines, Writer } from './writer.js';
 
 /** WGSL has no type for bfloat16. */
@@ -27,22 +31,36 @@ const elementTypes: Record<ElementType, string | undefined> = {
 /** Bytes of workgroup memory beside what grows with the number of invocations. */
 const sharedBytesFixed = 16;
 
+/** Kernels of one phase that one dispatch runs, side by side, in workgroups of one size. */
+export interface KernelGroup {
+  readonly kernels: readonly Kernel[];
+  /** A power of two. */
+  readonly workgroupSize: number;
+}
+
 /**
- * A kernel program as WGSL: a module per kernel, to be dispatched phase by phase. The text depends on nothing but the program
- * and the target. Buffers of f64 hold vec2<f32> (see `splitDouble`), of index i32; those of f16
- * need a device with the feature 'shader-f16'. A buffer that a kernel stores to is bound for
- * reading and writing and must not be bound a second time.
+ * A kernel program as WGSL, to be dispatched phase by phase: a module per kernel, or as `groups` says. The text depends on nothing
+ * but the arguments. Buffers of f64 hold vec2<f32> (see `splitDouble`), of index i32; those of f16 need a device with the feature
+ * 'shader-f16'. A buffer that a module stores to is bound for reading and writing and must not be bound a second time.
+ * @param groups for each phase, its kernels, in groups that `fitTogether`
  * @throws CompilerBug for a malformed program, RangeError for a workgroup size that is no power of two
  */
-export function printWgsl(program: KernelProgram, target: WgslTarget): WgslProgram {
-  const { workgroupSize, maxWorkgroupStorage } = target;
-  if (!Number.isInteger(Math.log2(workgroupSize)) || workgroupSize < 1)
-    throw new RangeError(`workgroupSize: ${workgroupSize} given; a power of two is needed`);
-  let size = workgroupSize;
-  while (size > 1 && size * sharedBytesPerInvocation + sharedBytesFixed > maxWorkgroupStorage) size /= 2;
+export function printWgsl(
+  program: KernelProgram,
+  target: WgslTarget,
+  groups: readonly (readonly KernelGroup[])[] = program.phases.map((kernels) =>
+    kernels.map((kernel) => ({ kernels: [kernel], workgroupSize: target.workgroupSize })),
+  ),
+): WgslProgram {
   const launch = layOut(program);
-  const phases = program.phases.map((kernels) =>
-    kernels.map((kernel) => printKernel(program, kernel, launch, { ...target, workgroupSize: size })),
+  const phases = groups.map((phase) =>
+    phase.map(({ kernels, workgroupSize }) => {
+      if (!Number.isInteger(Math.log2(workgroupSize)) || workgroupSize < 1)
+        throw new RangeError(`workgroupSize: ${workgroupSize} given; a power of two is needed`);
+      let size = workgroupSize;
+      while (size > 1 && size * sharedBytesPerInvocation + sharedBytesFixed > target.maxWorkgroupStorage) size /= 2;
+      return printModule(program, kernels, launch, { ...target, workgroupSize: size });
+    }),
   );
   return { phases, uniform: launch.fields, taskBase: 0, uniformBytes: launch.bytes };
 }
@@ -72,22 +90,23 @@ function layOut(program: KernelProgram): Launch {
 
 const roundUp = (bytes: number, multiple: number): number => Math.ceil(bytes / multiple) * multiple;
 
-function printKernel(
+function printModule(
   program: KernelProgram,
-  kernel: Kernel,
+  kernels: readonly Kernel[],
   launch: Launch,
   { workgroupSize, subgroups, vectors: wanted = true }: WgslTarget,
 ): WgslKernel {
-  if (kernel.locals) throw new CompilerBug('wgsl', `kernel ${kernel.name} has memory of its cells' own`);
+  for (const { name, locals } of kernels)
+    if (locals) throw new CompilerBug('wgsl', `kernel ${name} has memory of its cells' own`);
   const names = new Names(libraryNames);
-  const stored = storedBuffers(kernel.body);
-  const used = buffersUsed(kernel);
-  const vectors = wanted ? findVectors(kernel, program.buffers) : noVectors;
+  const uses = kernels.map((kernel) => usesOf(program, kernel, wanted));
   const buffers = new Map<string, BoundBuffer>();
   for (const decl of program.buffers) {
-    if (!used.has(decl.name)) continue;
-    const access = stored.has(decl.name) ? 'read_write' : 'read';
-    buffers.set(decl.name, { decl, text: names.fresh(decl.name), access, byFour: vectors.buffers.has(decl.name) });
+    const users = uses.filter(({ used }) => used.has(decl.name));
+    if (users.length === 0) continue;
+    const access = users.some(({ stored }) => stored.has(decl.name)) ? 'read_write' : 'read';
+    const byFour = users.some(({ vectors }) => vectors.buffers.has(decl.name));
+    buffers.set(decl.name, { decl, text: names.fresh(decl.name), access, byFour });
   }
   const members = new Names(['task_base', 'zero']);
   const scalars = new Map<string, Value>();
@@ -96,24 +115,34 @@ function printKernel(
     scalars.set(name, atom(type === 'i32' ? 'index' : 'f64', `launch.${member}`, true));
     return member;
   });
-  const context: KernelContext = {
-    names,
-    workgroupSize,
-    subgroups,
-    vectors,
-    buffers,
-    scalars,
-    shared: new Set(),
-    barriers: 0,
-  };
-
-  const body = new Writer();
-  const scope: Scope = { inLanes: false, values: new Map(), writer: body };
-  printTask(context, scope, kernel);
-  new StatementPrinter(context, stored).block(scope, kernel.body);
-
-  const main = printMain(context, body);
-  const shared = sharedTexts(context);
+  const shared = new Set<string>();
+  const functions = kernels.map((kernel): KernelFunction => {
+    const name = kernels.length > 1 ? names.fresh(`run_${kernel.name}`) : 'main';
+    return { kernel, name, body: new Writer(), tasks: '' };
+  });
+  for (const [n, each] of functions.entries()) {
+    const { stored, vectors } = uses[n]!;
+    const own: KernelContext = {
+      names: names.copy(),
+      workgroupSize,
+      subgroups,
+      vectors,
+      rows: findRows(each.kernel, vectors, stored, workgroupSize),
+      buffers,
+      scalars,
+      shared,
+      barriers: 0,
+    };
+    const scope: Scope = { inLanes: false, values: new Map(), writer: each.body };
+    each.tasks = printTask(own, scope, each.kernel, kernels.length === 1);
+    new StatementPrinter(own, stored).block(scope, each.kernel.body);
+  }
+  const exchanges = subgroups && [...shared].some((entry) => entry !== 'agreed');
+  const main =
+    functions.length === 1
+      ? printMain(workgroupSize, exchanges, functions[0]!.body)
+      : printDispatcher(workgroupSize, exchanges, functions);
+  const sharedParts = sharedTexts(workgroupSize, subgroups, shared);
   const bindings = [...buffers.values()].map(({ decl, access }, number) => ({
     binding: number + 1,
     buffer: decl.name,
@@ -125,29 +154,42 @@ function printKernel(
     const layout = commentLines(decl.layout)[0]!;
     return `@group(0) @binding(${number + 1}) var<storage, ${access}> ${text}: array<${byFour ? `vec4<${element}>` : element}>; ${layout}`;
   });
+  const name = kernels.map((kernel) => kernel.name).join('+');
+  const docs = kernels.flatMap((kernel) => kernel.doc.flatMap((line) => commentLines(`  ${line}`)));
   const sections = [
     [...buffers.values()].some(({ decl }) => decl.element === 'f16') ? 'enable f16;' : '',
-    context.subgroups && usesReduction(context) ? 'enable subgroups;' : '',
-    [
-      ...commentLines(`${program.name}: ${kernel.name}`),
-      ...kernel.doc.flatMap((line) => commentLines(`  ${line}`)),
-    ].join('\n'),
+    exchanges ? 'enable subgroups;' : '',
+    [...commentLines(`${program.name}: ${name}`), ...docs].join('\n'),
     '// A float64 as the sum of two float32.\nalias Double = vec2<f32>;',
     `// What stands for Infinity, and where it begins.\nconst INFINITE: f32 = ${infinite.toPrecision(1)};\nconst HUGE: f32 = ${huge.toPrecision(1)};`,
     /\bLANES\b/.test(main) ? '// Four neighbours, counted from the first.\nconst LANES = vec4<i32>(0, 1, 2, 3);' : '',
     launchStruct(launch, memberNames),
     storage.join('\n'),
-    ...libraryFor([...shared, main].join('\n')),
-    ...shared,
+    ...libraryFor([...sharedParts, main].join('\n')),
+    ...sharedParts,
     main,
   ];
+  const [only] = kernels;
   return {
-    name: kernel.name,
+    name,
     code: `${sections.filter((section) => section !== '').join('\n\n')}\n`,
     workgroupSize,
     bindings,
-    grid: kernel.grid.map(({ extent }) => extent),
+    grid: kernels.length === 1 ? only!.grid.map(({ extent }) => extent) : [kernels.map(tasksOf).reduce(k.add)],
   };
+}
+
+/** The number of a kernel's tasks. No extent is negative. */
+const tasksOf = (kernel: Kernel): KExpr =>
+  kernel.grid.map(({ extent }) => extent).reduce((product, extent) => k.mul(product, extent), k.index(1));
+
+/** One kernel of a module. */
+interface KernelFunction {
+  readonly kernel: Kernel;
+  readonly name: string;
+  readonly body: Writer;
+  /** The number of its tasks, as text. */
+  tasks: string;
 }
 
 function launchStruct(launch: Launch, memberNames: readonly string[]): string {
@@ -162,21 +204,21 @@ function launchStruct(launch: Launch, memberNames: readonly string[]): string {
   ].join('\n');
 }
 
-const usesReduction = (context: KernelContext): boolean => [...context.shared].some((entry) => entry !== 'agreed');
-
-/** The task of this workgroup, and the grid's variables: the innermost axis changes fastest. */
-function printTask(context: KernelContext, scope: Scope, kernel: Kernel): void {
+/**
+ * The number of the kernel's tasks as text, and, printed, the grid's variables: the innermost axis changes fastest.
+ * @param alone the kernel is the whole module: it finds its task itself
+ */
+function printTask(context: KernelContext, scope: Scope, kernel: Kernel, alone: boolean): string {
   const { writer, values } = scope;
-  writer.line('let lane = i32(local_index);');
-  writer.line('let task = launch.task_base + i32(group.x + groups.x * (group.y + groups.y * group.z));');
   const extents = kernel.grid.map(({ extent }) => printExpr(context, scope, extent));
-  const tasks =
-    extents.length === 0
-      ? '1'
-      : extents.map((extent) => (extent.level === 6 ? extent.text : `(${extent.text})`)).join(' * ');
-  writer.open(`if (task >= ${tasks})`);
-  writer.line('return;');
-  writer.close();
+  const tasks = extents.length === 0 ? '1' : extents.map((extent) => wrap(extent, level.atom)).join(' * ');
+  if (alone) {
+    writer.line('let lane = i32(local_index);');
+    writer.line(taskLine);
+    writer.open(`if (task >= ${tasks})`);
+    writer.line('return;');
+    writer.close();
+  }
   let rest = 'task';
   for (let axis = kernel.grid.length - 1; axis >= 0; axis--) {
     const { variable } = kernel.grid[axis]!;
@@ -193,16 +235,20 @@ function printTask(context: KernelContext, scope: Scope, kernel: Kernel): void {
     writer.line(`let ${outer} = ${rest} / ${extent};`);
     rest = outer;
   }
+  return tasks;
 }
 
-function printMain(context: KernelContext, body: Writer): string {
+const taskLine = 'let task = launch.task_base + i32(group.x + groups.x * (group.y + groups.y * group.z));';
+
+/** @param exchanges whether subgroups exchange values */
+function printMain(workgroupSize: number, exchanges: boolean, body: Writer): string {
   const main = new Writer();
-  main.line(`@compute @workgroup_size(${context.workgroupSize})`);
+  main.line(`@compute @workgroup_size(${workgroupSize})`);
   main.line('fn main(');
   main.line('  @builtin(workgroup_id) group: vec3<u32>,');
   main.line('  @builtin(num_workgroups) groups: vec3<u32>,');
   main.line('  @builtin(local_invocation_index) local_index: u32,');
-  if (context.subgroups && usesReduction(context)) {
+  if (exchanges) {
     main.line('  @builtin(subgroup_invocation_id) subgroup_lane: u32,');
     main.line('  @builtin(subgroup_size) subgroup_size: u32,');
   }
@@ -210,4 +256,31 @@ function printMain(context: KernelContext, body: Writer): string {
   main.append(body);
   main.close();
   return main.text;
+}
+
+/** A function per kernel, and the entry point that gives each its range of the tasks, one after the other. */
+function printDispatcher(workgroupSize: number, exchanges: boolean, functions: readonly KernelFunction[]): string {
+  const texts: string[] = [];
+  const body = new Writer();
+  body.line('let lane = i32(local_index);');
+  body.line(taskLine);
+  const ends = functions.map((_, n) => `end_${n + 1}`);
+  for (const [n, { tasks }] of functions.entries())
+    body.line(`let ${ends[n]!} = ${n === 0 ? '' : `${ends[n - 1]!} + `}${tasks};`);
+  for (const [n, each] of functions.entries()) {
+    const subgroup = /\bsubgroup_lane\b/.test(each.body.text);
+    const own = new Writer();
+    for (const line of commentLines(each.kernel.name)) own.line(line);
+    own.open(`fn ${each.name}(task: i32, lane: i32${subgroup ? ', subgroup_lane: u32, subgroup_size: u32' : ''})`);
+    own.append(each.body);
+    own.close();
+    texts.push(own.text);
+    const condition = `if (task < ${ends[n]!})`;
+    if (n === 0) body.open(condition);
+    else body.otherwise(condition);
+    const task = n === 0 ? 'task' : `task - ${ends[n - 1]!}`;
+    body.line(`${each.name}(${task}, lane${subgroup ? ', subgroup_lane, subgroup_size' : ''});`);
+  }
+  body.close();
+  return [...texts, printMain(workgroupSize, exchanges, body)].join('\n\n');
 }

@@ -19,7 +19,9 @@ const reserved = new Set(
   use using varying virtual volatile wgsl where with writeonly yield
   array atomic bool f16 f32 i32 u32 vec2 vec3 vec4 ptr sampler texture abs all any bitcast ceil clamp exp exp2 floor fma
   ldexp log log2 max min round select sign sqrt tanh storageBarrier workgroupBarrier workgroupUniformLoad
-  subgroupShuffleXor Double Launch launch lane main task group groups local_index HUGE INFINITE LANES`.split(/\s+/),
+  subgroupShuffleXor Double Launch launch lane main task group groups local_index subgroup_lane subgroup_size HUGE INFINITE LANES`.split(
+    /\s+/,
+  ),
 );
 
 /** The names of one module. */
@@ -29,6 +31,11 @@ export class Names {
   /** `functions`: names of the library, which are taken as well. */
   constructor(functions: Iterable<string>) {
     this.taken = new Set([...reserved, ...functions]);
+  }
+
+  /** Names that may be the same as those another copy gives out: a function's own. */
+  copy(): Names {
+    return new Names(this.taken);
   }
 
   /** A free name like `wanted`: itself, or with an ending. A value that is called like a buffer becomes `<name>_value`. */

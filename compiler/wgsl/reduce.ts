@@ -42,17 +42,16 @@ export function acrossWorkgroup(context: KernelContext, reduction: Reduction, pa
 }
 
 /** Texts of the shared variables and functions that were asked for. */
-export function sharedTexts(context: KernelContext): string[] {
+export function sharedTexts(workgroupSize: number, subgroups: boolean, shared: ReadonlySet<string>): string[] {
   const texts: string[] = [];
-  const { workgroupSize } = context;
   for (const type of ['f32', 'f64'] as const) {
-    const ops = (['sum', 'max', 'min'] as const).filter((op) => context.shared.has(`${op} ${type}`));
+    const ops = (['sum', 'max', 'min'] as const).filter((op) => shared.has(`${op} ${type}`));
     if (ops.length === 0) continue;
     texts.push(`var<workgroup> ${partialsOf(type)}: array<${valueType[type]}, ${workgroupSize}>;`);
     for (const op of ops)
-      texts.push(context.subgroups ? bySubgroups(op, type, workgroupSize) : byHalves(op, type, workgroupSize));
+      texts.push(subgroups ? bySubgroups(op, type, workgroupSize) : byHalves(op, type, workgroupSize));
   }
-  if (context.shared.has('agreed')) {
+  if (shared.has('agreed')) {
     texts.push('var<workgroup> first_value: i32;');
     texts.push(`// The first invocation's value, which is every invocation's, in a way that WGSL's analysis can see.
 fn agreed(value: i32, lane: i32) -> i32 {

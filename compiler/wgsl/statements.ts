@@ -9,12 +9,15 @@ import { CompilerBug } from '../source.js';
 import { cellOf, printExpr, printLoad, spellCall } from './expr.js';
 import { type Accesses, accessesOf, Pending } from './hazards.js';
 import { acrossFour, acrossWorkgroup, combine, neutralOf } from './reduce.js';
+import type { KeptRow } from './rows.js';
 import { valueType, vectorType } from './types.js';
 import { argument, asFour, atom, bufferOf, type KernelContext, level, type Scope, type Value, wrap } from './values.js';
 import { Writer } from './writer.js';
 
 export class StatementPrinter {
   private pending = new Pending();
+  /** Of rows whose first loop has been printed: the first lane of each round, and the variables by round. */
+  private readonly kept = new Map<KeptRow, { lanes: string[]; values: ReadonlyMap<string, string[]> }>();
 
   constructor(
     private readonly context: KernelContext,
@@ -155,24 +158,73 @@ export class StatementPrinter {
     const to = this.bound(scope, loop.variable, printExpr(context, scope, loop.to));
     const four = context.vectors.loops.has(loop);
     const partials = loop.reduce.map((reduce) => this.accumulator(scope, `${reduce.name}_part`, reduce, four));
-    const variable = context.names.fresh(loop.variable);
     const own = four ? '4 * lane' : 'lane';
     const start = from.text === '0' ? own : `${wrap(from, level.add)} + ${own}`;
     const step = context.workgroupSize * (four ? 4 : 1);
-    scope.writer.open(`for (var ${variable} = ${start}; ${variable} < ${to}; ${variable} += ${step})`);
-    const values = new Map(scope.values);
-    const lane = atom('index', variable, false);
-    const each: Value = { type: 'index', text: `${variable} + LANES`, level: level.add, steady: false, four };
-    values.set(loop.variable, four ? each : lane);
-    const firstOfFour = four ? { firstOfFour: { variable: loop.variable, lane } } : {};
-    this.accumulate({ ...scope, ...firstOfFour, inLanes: true, values }, loop, partials, four);
-    scope.writer.close();
+    const row = context.rows.get(loop);
+    if (row !== undefined) this.row(scope, loop, row, partials, { start, step, to });
+    else {
+      const variable = context.names.fresh(loop.variable);
+      scope.writer.open(`for (var ${variable} = ${start}; ${variable} < ${to}; ${variable} += ${step})`);
+      this.accumulate(lanesScope(scope, loop, variable, four), loop, partials, four);
+      scope.writer.close();
+    }
     loop.reduce.forEach((reduce, i) => {
       const name = context.names.fresh(reduce.name);
       const partial = four ? acrossFour(reduce, partials[i]!) : partials[i]!;
       scope.writer.line(`let ${name} = ${acrossWorkgroup(context, reduce, partial)};`);
       this.define(scope, reduce.name, atom(reduce.type, name, false));
     });
+  }
+
+  /** A lanes loop over a row that is kept, one round of the workgroup after the other; the first loop loads it. */
+  private row(
+    scope: Scope,
+    loop: KLoop,
+    row: KeptRow,
+    partials: readonly string[],
+    { start, step, to }: { readonly start: string; readonly step: number; readonly to: string },
+  ): void {
+    const { context } = this;
+    const four = context.vectors.loops.has(loop);
+    const { writer } = scope;
+    const rounds = Array.from({ length: row.rounds }, (_, n) => n);
+    const numbered = (name: string, n: number): string => (row.rounds === 1 ? name : `${name}_${n + 1}`);
+    /** Prints for one round what only invocations that have lanes in it may do. */
+    const guarded = (n: number, print: (lanes: Scope) => void): void => {
+      const lanes = this.kept.get(row)!.lanes[n]!;
+      if (n >= row.full) writer.open(`if (${lanes} < ${to})`);
+      print(lanesScope(scope, loop, lanes, four));
+      if (n >= row.full) writer.close();
+    };
+    if (loop === row.first) {
+      writer.comment('Read once, and kept.');
+      const lanes = rounds.map((n) => {
+        const name = context.names.fresh(numbered(loop.variable, n));
+        writer.line(`let ${name} = ${start}${n === 0 ? '' : ` + ${n * step}`};`);
+        return name;
+      });
+      const type = four ? vectorType('f32') : valueType.f32;
+      const values = [...row.loads].map(([key, load]) => {
+        const names = rounds.map((n) => context.names.fresh(numbered(`${load.buffer}_kept`, n)));
+        for (const name of names) writer.line(`var ${name}: ${type};`);
+        return [key, names] as const;
+      });
+      this.kept.set(row, { lanes, values: new Map(values) });
+      for (const n of rounds) {
+        guarded(n, (inner) => {
+          for (const [key, names] of values)
+            writer.line(`${names[n]!} = ${printLoad(context, inner, row.loads.get(key)!, undefined).text};`);
+        });
+      }
+    }
+    const { values } = this.kept.get(row)!;
+    for (const n of rounds) {
+      const keptLoads = [...row.keys].map(
+        ([load, key]) => [load, atom('f32', values.get(key)![n]!, false, four)] as const,
+      );
+      guarded(n, (inner) => this.accumulate({ ...inner, kept: new Map(keptLoads) }, loop, partials, four));
+    }
   }
 
   /** `serial` and `steps`: one iteration after the other, by all invocations together or by each for itself. */
@@ -228,6 +280,15 @@ export class StatementPrinter {
       scope.writer.line(`${names[i]!} = ${text};`);
     });
   }
+}
+
+/** Inside of a lanes loop. @param variable this invocation's lane, or the first of four */
+function lanesScope(scope: Scope, loop: KLoop, variable: string, four: boolean): Scope {
+  const lane = atom('index', variable, false);
+  const each: Value = { type: 'index', text: `${variable} + LANES`, level: level.add, steady: false, four };
+  const values = new Map(scope.values).set(loop.variable, four ? each : lane);
+  const firstOfFour = four ? { firstOfFour: { variable: loop.variable, lane } } : {};
+  return { ...scope, ...firstOfFour, inLanes: true, values };
 }
 
 /** What one iteration touches. */

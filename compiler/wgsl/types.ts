@@ -20,10 +20,16 @@ export interface WgslTarget {
    * array<vec4<f32>>; what is bound is the same, down to the byte. Default true.
    */
   readonly vectors?: boolean;
+  /** maxStorageBuffersPerShaderStage of the device; what WebGPU guarantees, 8, if not given. Decides which kernels may share a module. */
+  readonly storageBuffers?: number;
 }
 
-/** One kernel: a module with the entry point `main`. */
+/** Storage buffers that every WebGPU adapter lets a kernel bind. */
+export const guaranteedStorageBuffers = 8;
+
+/** One kernel, or several of a phase side by side: a module with the entry point `main`, for one dispatch. */
 export interface WgslKernel {
+  /** Of several, their names joined by `+`. */
   readonly name: string;
   /** A stand-alone WGSL module. */
   readonly code: string;

@@ -1,7 +1,8 @@
 /** Values while a kernel is being printed, and what all of one kernel's text shares. */
-import type { BufferDecl, KernelType } from '../kernel/kernel.js';
+import type { BufferDecl, KernelType, KLoad, KLoop } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import type { Names } from './names.js';
+import type { KeptRow } from './rows.js';
 import { vectorType } from './types.js';
 import type { Vectors } from './vectors.js';
 import type { Writer } from './writer.js';
@@ -60,6 +61,8 @@ export interface Scope {
   readonly values: Map<string, Value>;
   /** Inside of a lanes loop that goes by fours: its variable, and the first of this invocation's four lanes. */
   readonly firstOfFour?: { readonly variable: string; readonly lane: Value };
+  /** Inside of a loop over a row that is kept in registers: the variables that hold this round's elements. */
+  readonly kept?: ReadonlyMap<KLoad, Value>;
   readonly writer: Writer;
 }
 
@@ -68,6 +71,7 @@ export interface KernelContext {
   readonly workgroupSize: number;
   readonly subgroups: boolean;
   readonly vectors: Vectors;
+  readonly rows: ReadonlyMap<KLoop, KeptRow>;
   readonly buffers: ReadonlyMap<string, BoundBuffer>;
   readonly scalars: ReadonlyMap<string, Value>;
   /** Shared functions and variables the body has turned out to need. */

@@ -15,10 +15,10 @@ export class Writer {
     this.depth--;
     this.line('}');
   }
-  /** `} else {` */
-  otherwise(): void {
+  /** `} else {`, with what stands between: `} else if (...) {` */
+  otherwise(condition = ''): void {
     this.depth--;
-    this.line('} else {');
+    this.line(`} else ${condition === '' ? '' : `${condition} `}{`);
     this.depth++;
   }
   comment(text: string): void {

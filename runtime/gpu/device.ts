@@ -113,7 +113,7 @@ export function gpuProgram(program: KernelProgram, target: WgslTarget): GpuProgr
     scalars: program.scalars,
     text,
     windowed: () => {
-      windowed ??= { original: program, text: printSized(withWindows(program), target) };
+      windowed ??= { original: program, text: printSized(withWindows(program), target, false) };
       return windowed;
     },
   };

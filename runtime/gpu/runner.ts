@@ -14,7 +14,8 @@ const WORKGROUP = 256;
 /** What text can be made for a session's device. */
 function targetOf({ limits, subgroups }: GpuSession): WgslTarget {
   const workgroupSize = 2 ** Math.floor(Math.log2(Math.min(WORKGROUP, limits.invocations)));
-  return { subgroups, workgroupSize, maxWorkgroupStorage: limits.workgroupStorage };
+  const { workgroupStorage: maxWorkgroupStorage, storageBuffers } = limits;
+  return { subgroups, workgroupSize, maxWorkgroupStorage, storageBuffers };
 }
 
 export class GpuRunner implements Runner {

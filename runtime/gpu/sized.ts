@@ -1,31 +1,60 @@
 /**
- * Kernels as WGSL, each with as many invocations as its work has use for: the rows of a small vocabulary would leave
+ * Kernels as WGSL, side by side where they can be, each with as many invocations as its work has use for: the rows of a small vocabulary would leave
  * most of a large workgroup idle, and barriers and reductions cost more the larger it is.
  */
 import type { Kernel, KernelProgram, KLoop, KStmt } from '../../compiler/kernel/kernel.js';
-import { printWgsl, type WgslProgram, type WgslTarget } from '../../compiler/wgsl/index.js';
+import {
+  fitTogether,
+  guaranteedStorageBuffers,
+  printWgsl,
+  type WgslProgram,
+  type WgslTarget,
+} from '../../compiler/wgsl/index.js';
 
 /** A subgroup of most GPUs: fewer invocations gain nothing. */
 const FEWEST = 32;
 /** Neighbours that one invocation works through one after the other, before another invocation helps. */
 const EACH = 4;
 
-/** As `printWgsl`, with at most the target's number of invocations. */
-export function printSized(program: KernelProgram, target: WgslTarget): WgslProgram {
-  const bySize = new Map<number, WgslProgram>();
-  const printed = (workgroupSize: number): WgslProgram => {
-    let text = bySize.get(workgroupSize);
-    if (text === undefined) {
-      text = printWgsl(program, { ...target, workgroupSize });
-      bySize.set(workgroupSize, text);
+/**
+ * As `printWgsl`, with at most the target's number of invocations. Kernels of one phase that take workgroups of one size
+ * are one dispatch, as far as the buffers allow that it may bind.
+ * @param together false: every kernel has a dispatch of its own, in the program's order
+ */
+export function printSized(program: KernelProgram, target: WgslTarget, together = true): WgslProgram {
+  const { workgroupSize: most, storageBuffers = guaranteedStorageBuffers, vectors = true } = target;
+  const groups = program.phases.map((phase) => {
+    const groups: Group[] = [];
+    for (const kernel of phase) {
+      const workgroupSize = invocations(kernel, most);
+      const suited = groups.find(
+        (group) => together && sameSize(group, kernel, workgroupSize) && fits([...group.kernels, kernel]),
+      );
+      if (suited === undefined) {
+        groups.push({ kernels: [kernel], workgroupSize });
+        continue;
+      }
+      suited.kernels.push(kernel);
+      suited.workgroupSize = Math.max(suited.workgroupSize, workgroupSize);
     }
-    return text;
-  };
-  const phases = program.phases.map((phase, p) =>
-    phase.map((kernel, n) => printed(invocations(kernel, target.workgroupSize)).phases[p]![n]!),
-  );
-  // The scalars' places do not depend on the size.
-  return { ...printed(target.workgroupSize), phases };
+    return groups;
+  });
+  return printWgsl(program, target, groups);
+
+  function fits(kernels: readonly Kernel[]): boolean {
+    return fitTogether(program, kernels, storageBuffers, vectors);
+  }
+}
+
+interface Group {
+  readonly kernels: Kernel[];
+  workgroupSize: number;
+}
+
+/** A kernel without neighbours to share out does as well in a workgroup of any size. */
+function sameSize({ kernels, workgroupSize }: Group, kernel: Kernel, own: number): boolean {
+  const anySize = (each: Kernel): boolean => lanesLoops(each.body).length === 0;
+  return workgroupSize === own || anySize(kernel) || kernels.every(anySize);
 }
 
 /** A power of two; the most where the number of neighbours is not known before the call, as on a diagonal. */

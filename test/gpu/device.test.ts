@@ -154,7 +154,8 @@ describe.skipIf(missing !== undefined)('sizes', () => {
     expect(cost).toBeLessThan(2e-5);
     expect(grad).toBeLessThan(1e-5);
     const [call] = times;
-    if (call !== undefined) expect(call.filter(({ kernel }) => kernel === 'grad_acts')).toHaveLength(3);
+    if (call !== undefined)
+      expect(call.filter(({ kernel }) => kernel.split('+').includes('grad_acts'))).toHaveLength(3);
   });
 
   test('an utterance larger than a binding is cut along T', async () => {
@@ -166,7 +167,8 @@ describe.skipIf(missing !== undefined)('sizes', () => {
       expect(grad).toBeLessThan(1e-5);
     }
     const [call] = times;
-    if (call !== undefined) expect(call.filter(({ kernel }) => kernel === 'grad_acts')).toHaveLength(8);
+    if (call !== undefined)
+      expect(call.filter(({ kernel }) => kernel.split('+').includes('grad_acts'))).toHaveLength(8);
   });
 
   test('cut along T in place', async () => {

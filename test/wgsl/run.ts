@@ -18,6 +18,8 @@ export interface Variant {
   readonly workgroupSize: number;
   readonly maxWorkgroupStorage?: number;
   readonly vectors?: boolean;
+  /** All kernels of a phase in one module. */
+  readonly together?: boolean;
 }
 /** Every way of printing that tests go through. */
 export const variants: readonly Variant[] = [
@@ -85,7 +87,11 @@ export interface Compiled {
 
 /** Prints and compiles a program. @throws Error with the line for what Dawn does not accept */
 export async function compileGpu(program: KernelProgram, variant: Variant, largestGrid = 65535): Promise<Compiled> {
-  const text = printWgsl(program, { maxWorkgroupStorage: 16384, ...variant });
+  const { together = false, workgroupSize } = variant;
+  const groups = program.phases.map((kernels) =>
+    together ? [{ kernels, workgroupSize }] : kernels.map((kernel) => ({ kernels: [kernel], workgroupSize })),
+  );
+  const text = printWgsl(program, { maxWorkgroupStorage: 16384, ...variant }, groups);
   const device = await deviceFor(variant.subgroups);
   const phases: { kernel: WgslKernel; pipeline: GPUComputePipeline }[][] = [];
   for (const kernels of text.phases) {
