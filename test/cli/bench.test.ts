@@ -331,7 +331,9 @@ describe.skipIf(missing !== undefined)('a small shape on the GPU', () => {
     const source = compileToGraph(findSpec('rnnt'));
     const { phases } = compileToKernels(source, { sizes: { V: 100 }, gradients: true, lattice: 'f64' });
     const names = phases.flatMap((phase) => phase.map(({ name }) => name));
-    expect([[], names]).toContainEqual(shape.kernels.map(({ kernel }) => kernel));
+    // Kernels that share a dispatch share its time.
+    const told = shape.kernels.flatMap(({ kernel }) => kernel.split('+'));
+    expect([[], [...names].sort()]).toContainEqual(told.sort());
     const [{ cold, warm }] = report.compiles as [BenchReport['compiles'][number]];
     expect(Object.keys(cold.stages)).toEqual(['graph', 'derived', 'kernels', 'wgsl']);
     expect(warm).toBeUndefined();
