@@ -1,7 +1,7 @@
 /** `trellis new`: what it writes compiles, is right, and tests itself on the installed package; it overwrites nothing. */
 import { execFile } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { checkSpec } from '../../runtime/check/index.js';
 import { readPage } from '../docs/markdown.js';
@@ -34,8 +34,10 @@ beforeAll(async () => {
   for (const entry of ['package.json', 'bin', 'specs'])
     cpSync(join(root, entry), join(installed, entry), { recursive: true });
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: object };
-  for (const name of Object.keys(dependencies))
+  for (const name of Object.keys(dependencies)) {
+    mkdirSync(dirname(join(home, name)), { recursive: true }); // a scope's folder
     symlinkSync(join(root, 'node_modules', name), join(home, name), 'junction');
+  }
 });
 
 describe.each([
