@@ -123,7 +123,10 @@ async function drawTo(
   const ids = alignments[b]?.labels ?? [];
   const labels = ids.map(({ target, label }) => {
     const step = path.find((one) => one.target === target);
-    return { row: step?.to[1] ?? target, text: nameOf?.(label) ?? String(label) };
+    const arc = signature.lattice?.arcs.find(({ name }) => name === step?.arc);
+    // A weight that looks at the frame before its node is paid for having come to the node, not for leaving it.
+    const node = (arc?.frame ?? 0) < 0 ? step?.from : step?.to;
+    return { row: node?.[1] ?? target, text: nameOf?.(label) ?? String(label) };
   });
   const svg = await alignmentSvg({
     title: `${signature.name}, utterance ${b}: score ${formatNumber(score, 6)}`,
