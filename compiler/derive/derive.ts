@@ -83,7 +83,7 @@ class Deriver extends LatticeWriter {
       const [{ weight }, { name, scale }] = [weights[group[0]!]!, arcs[group[0]!]!];
       const posterior = this.posteriorOf(group, posteriorNames);
       const counted = scale ? this.terms.mul(expander.expand(scale, new Map(), name), posterior) : posterior;
-      return { value: weight, adjoint: this.terms.neg(counted) };
+      return { value: this.possible(weight), adjoint: this.terms.neg(counted) };
     });
     const gradients = this.gradients(places(differentiate(roots, this.terms), this.axes));
     const loss = this.complete(lattice.loss, LOG_LIKELIHOOD, logLik);
@@ -104,6 +104,26 @@ class Deriver extends LatticeWriter {
     const name = this.fresh(`${group.map((k) => weights[k]!.name).join('_')}Posterior`);
     this.field(name, 'field', (...place) => this.placed(total, place), 0);
     return this.at(name, this.axes);
+  }
+
+  /**
+   * A weight as it is where its arc can be taken. Where an addend of it is log 0 the posterior, exp of a sum with that weight, is
+   * exactly 0, and nothing flows on from it: the derivative need not ask once more whether that is so.
+   */
+  private possible(weight: Expr): Expr {
+    const { b } = this;
+    const isLogZero = (expr: Expr): boolean => expr.op === 'const' && expr.value === Number.NEGATIVE_INFINITY;
+    if (weight.op === 'select') {
+      const [, then, otherwise] = weight.args;
+      if (isLogZero(then)) return this.possible(otherwise);
+      if (isLogZero(otherwise)) return this.possible(then);
+    }
+    if (weight.op === 'prim' && (weight.name === 'add' || weight.name === 'sub')) {
+      const [first, second] = weight.args as [Expr, Expr];
+      // Minus log 0 is no log 0.
+      return b.prim(weight.name, this.possible(first), weight.name === 'add' ? this.possible(second) : second);
+    }
+    return weight;
   }
 
   /** Back through the reductions, those that read others first, and then to the inputs. */
