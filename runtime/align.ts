@@ -2,16 +2,13 @@
  * Alignments: the best path of each utterance, followed from the start through what a device computed at every node, and
  * read as labels with their frames.
  */
-import type { Expr } from '../compiler/graph/graph.js';
+import type { bestPathResults, Expr } from '../compiler/graph/graph.js';
 import { operations } from '../dsl/primitives.js';
 import type { Batch } from './device.js';
 import { perNodeShape } from './outputs.js';
 import { type SpecSignature, targetsOf } from './signature.js';
 import type { RealArray, Tensor } from './tensor.js';
 import { ownSizes } from './validate.js';
-
-/** What a device computes at every node for it, as compiler/derive/best.ts names them (that file is not loaded with a compiled spec). */
-export const bestPathResults = ['arc', 'weight', 'target'] as const;
 
 /** One arc of a path. */
 export interface PathStep {

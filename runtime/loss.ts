@@ -2,7 +2,8 @@
  * Losses as callers use them: checks one call, runs it on a device, and turns costs [B] into a result.
  * What is the same on every device is here: reductions, and what a sample without a path costs.
  */
-import { type AlignResult, alignmentsOf, bestPathResults } from './align.js';
+import { bestPathResults } from '../compiler/graph/graph.js';
+import { type AlignResult, alignmentsOf } from './align.js';
 import { type CacheStats, shapeClassOf } from './cache.js';
 import type { Batch, ShapeClass } from './device.js';
 import { describe, didYouMean, InputError, listOf, TrellisError, throwIfAborted } from './errors.js';

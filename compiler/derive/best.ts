@@ -13,11 +13,8 @@
  * An arc stands for element i of a sequence input (`targets`) where its weight looks something up by that element: i in
  * acts(t, u, labels(i)). Of several such the first counts. Whether it does may depend on the node, by a choice in the weight.
  */
-import type { ArcDecl, Expr, Graph, IndexRef, LatticeDecl } from '../graph/graph.js';
+import type { ArcDecl, bestPathResults, Expr, Graph, IndexRef, LatticeDecl } from '../graph/graph.js';
 import { LatticeWriter } from './lattice.js';
-
-/** Names of the results over the nodes. */
-export const bestPathResults = ['arc', 'weight', 'target'] as const;
 
 /**
  * The graph of a lattice's best path. The graph it is made of is the author's, as read.

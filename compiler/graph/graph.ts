@@ -206,6 +206,9 @@ export interface LatticeDecl {
 export const LOG_LIKELIHOOD = 'logLik';
 export const GRADIENT = 'gradient';
 
+/** Results over the nodes of a best path's graph, by name: see compiler/derive/best.ts. */
+export const bestPathResults = ['arc', 'weight', 'target'] as const;
+
 export interface Graph {
   readonly name: string;
   /** One line from the spec's header, for `trellis list`. */
