@@ -5,6 +5,10 @@
  * stays behind between calls: no pool that idles, spins or wants disposing. Phases are parted by a barrier (a mutex and
  * a condition variable: waiting threads sleep). Within a phase threads take chunks of tasks off one atomic counter, so
  * a ragged batch balances itself.
+ *
+ * On Linux a helper may run on every CPU of the caller's but the one where the caller is at its start. A scheduler that
+ * places a new thread beside its maker leaves it there, waiting, until it balances its queues, which takes as long as
+ * a whole call.
  */
 
 /** Byte offsets of the plan's fields; see `driverIr` for what each is. */
@@ -48,6 +52,8 @@ interface ThreadApi {
   /** Waits for the end of %handle. */
   readonly join: string;
   readonly destroy: string;
+  /** Whether new threads are kept off the caller's CPU, by `@elsewhere` and `@place`. */
+  readonly places: boolean;
 }
 
 const posix: ThreadApi = {
@@ -74,6 +80,58 @@ declare i32 @pthread_cond_destroy(ptr)`,
   join: '  call i32 @pthread_join(i64 %handle, ptr null)',
   destroy: `  call i32 @pthread_cond_destroy(ptr %condition)
   call i32 @pthread_mutex_destroy(ptr %mutex)`,
+  places: false,
+};
+
+/** Bytes of a set of CPUs, glibc's and musl's `cpu_set_t`. On a larger machine asking for them fails, and nothing is placed. */
+const CPU_SET = 128;
+const CPU_WORDS = CPU_SET / 8;
+
+const linux: ThreadApi = {
+  ...posix,
+  declarations: `${posix.declarations}
+declare i32 @sched_getaffinity(i32, i64, ptr)
+declare i32 @sched_getcpu()
+declare i32 @pthread_setaffinity_np(i64, i64, ptr)
+declare <${CPU_WORDS} x i64> @llvm.ctpop.v${CPU_WORDS}i64(<${CPU_WORDS} x i64>)
+declare i64 @llvm.vector.reduce.add.v${CPU_WORDS}i64(<${CPU_WORDS} x i64>)
+
+; Fills a set with the CPUs that the caller may use, less the one it is on. False where those are fewer than the helpers:
+; the scheduler knows better then.
+define internal i1 @elsewhere(ptr %set, i64 %helpers) {
+entry:
+  %failure = call i32 @sched_getaffinity(i32 0, i64 ${CPU_SET}, ptr %set)
+  %told = icmp eq i32 %failure, 0
+  %cpu = call i32 @sched_getcpu()
+  %within = icmp ult i32 %cpu, ${8 * CPU_SET}
+  %known = and i1 %told, %within
+  br i1 %known, label %less, label %unknown
+less:
+  %word.number = lshr i32 %cpu, 6
+  %word.at = getelementptr i64, ptr %set, i32 %word.number
+  %word = load i64, ptr %word.at
+  %bit.number = and i32 %cpu, 63
+  %shift = zext i32 %bit.number to i64
+  %bit = shl i64 1, %shift
+  %others = xor i64 %bit, -1
+  %without = and i64 %word, %others
+  store i64 %without, ptr %word.at
+  %words = load <${CPU_WORDS} x i64>, ptr %set, align 16
+  %counts = call <${CPU_WORDS} x i64> @llvm.ctpop.v${CPU_WORDS}i64(<${CPU_WORDS} x i64> %words)
+  %count = call i64 @llvm.vector.reduce.add.v${CPU_WORDS}i64(<${CPU_WORDS} x i64> %counts)
+  %enough = icmp sge i64 %count, %helpers
+  ret i1 %enough
+unknown:
+  ret i1 false
+}
+
+; Moves a new thread to the CPUs of a set. Where that is refused it stays where it is.
+define internal void @place(ptr %slot, ptr %set) {
+  %handle = load i64, ptr %slot
+  call i32 @pthread_setaffinity_np(i64 %handle, i64 ${CPU_SET}, ptr %set)
+  ret void
+}`,
+  places: true,
 };
 
 // Written from the Win32 documentation, and only parsed and compiled by the tests, for want of a Windows machine to run it on.
@@ -102,6 +160,7 @@ declare void @WakeAllConditionVariable(ptr)`,
   call i32 @WaitForSingleObject(ptr %thread, i32 -1)
   call i32 @CloseHandle(ptr %thread)`,
   destroy: '',
+  places: false,
 };
 
 /**
@@ -109,9 +168,16 @@ declare void @WakeAllConditionVariable(ptr)`,
  * If a thread cannot be started the others do its work.
  */
 export function driverIr(platform: NodeJS.Platform = process.platform): string {
-  const api = platform === 'win32' ? win32 : posix;
+  const api = platform === 'win32' ? win32 : platform === 'linux' ? linux : posix;
   const field = (name: string, of: string, offset: number) =>
     `  %${name} = getelementptr i8, ptr %${of}, i64 ${offset}`;
+  const survey = `  %set = alloca [${CPU_WORDS} x i64], align 16
+  %apart = call i1 @elsewhere(ptr %set, i64 %helpers)`;
+  const place = `  br i1 %apart, label %place, label %placed
+place:
+  call void @place(ptr %slot, ptr %set)
+  br label %placed
+placed:`;
   const sync = `${field('mutex', 'plan', planLayout.mutex)}\n${field('condition', 'plan', planLayout.condition)}`;
   return `; Runs the phases of a plan on several threads.
 ${api.declarations}
@@ -244,12 +310,13 @@ parallel:
   %handles = alloca [${MOST_THREADS} x i64], align 16
   %helpers = sub i64 %threads, 1
 ${field('present.at', 'plan', planLayout.present)}
+${api.places ? survey : ''}
 ${api.init}
   ; Held while threads are started: who reaches the barrier early waits until their number is known.
 ${api.lock}
   br label %start
 start:
-  %started.count = phi i64 [ 0, %parallel ], [ %started.next, %counted ]
+  %started.count = phi i64 [ 0, %parallel ], [ %started.next, ${api.places ? '%placed' : '%counted'} ]
   %wanted = icmp slt i64 %started.count, %helpers
   br i1 %wanted, label %create, label %running
 create:
@@ -257,6 +324,7 @@ create:
 ${api.start}
   br i1 %started, label %counted, label %running
 counted:
+${api.places ? place : ''}
   %started.next = add i64 %started.count, 1
   br label %start
 running:

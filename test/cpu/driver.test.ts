@@ -1,3 +1,4 @@
+import os from 'node:os';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { driverFor, enterQueue, type Launch, leaveQueue, planBytes, writePlan } from '../../runtime/cpu/driver.js';
 import { driverIr } from '../../runtime/cpu/driver-ir.js';
@@ -213,6 +214,66 @@ create:
     expect(startsOnly(limit)(plan)).toBe(0);
     expect(counts.subarray(0, 64).every((count) => count === 2)).toBe(true);
     expect(counts[64]).toBe(0);
+  });
+});
+
+describeLlvm('where threads can be placed', () => {
+  const canBe = process.platform === 'linux' && os.availableParallelism() > 1;
+  const SET = 128;
+  /** Stores the set of CPUs that each task's thread may use, after some work, so that all threads have a part. */
+  const allowed = `
+declare i32 @sched_getaffinity(i32, i64, ptr)
+define void @allowed(ptr %args, i64 %begin, i64 %end) {
+entry:
+  %sets = load ptr, ptr %args
+  br label %work
+work:
+  %k = phi i64 [ 0, %entry ], [ %k.next, %work ]
+  %unused = load volatile ptr, ptr %args
+  %k.next = add i64 %k, 1
+  %again = icmp slt i64 %k.next, 300000
+  br i1 %again, label %work, label %ask
+ask:
+  %offset = mul i64 %begin, ${SET}
+  %set = getelementptr i8, ptr %sets, i64 %offset
+  %failure = call i32 @sched_getaffinity(i32 0, i64 ${SET}, ptr %set)
+  ret void
+}`;
+
+  test.runIf(canBe)('helpers are kept off the CPU their caller is on, which stays as free as it was', () => {
+    const loaded = jit.load(jit.compile(allowed).object);
+    const tasks = 64;
+    const sets = (threads: number): Set<bigint> => {
+      const phases = [[{ kernel: loaded.lookup('allowed'), tasks, grain: 1 }]];
+      const { plan, words } = setUp({ elements: tasks, threads, phases });
+      const stored = alignedArray('f64', (tasks * SET) / 8);
+      const args = new BigUint64Array([addressOf(stored)]);
+      words[0] = addressOf(args);
+      alive.push(stored, args);
+      expect(run(plan)).toBe(0);
+      const bits = new BigUint64Array(stored.buffer, stored.byteOffset, stored.length);
+      const set = (task: number): bigint => {
+        const own = bits.subarray((task * SET) / 8, ((task + 1) * SET) / 8);
+        return own.reduce((all, word, i) => all | (word << BigInt(64 * i)), 0n);
+      };
+      return new Set(Array.from({ length: tasks }, (_, task) => set(task)));
+    };
+    const [own, ...none] = sets(1);
+    expect(none).toEqual([]);
+    const both = sets(2);
+    expect(both).toContain(own);
+    both.delete(own!);
+    // Of the helper's: one CPU less than the caller's. The caller may be moved from one call to the next, so any one.
+    const [less, ...more] = both;
+    expect(more).toEqual([]);
+    expect(less).toBeDefined();
+    const missing = own! ^ less!;
+    expect(missing & own!).toBe(missing);
+    expect(missing.toString(2).replaceAll('0', '')).toBe('1');
+    // With more helpers than CPUs none is kept anywhere.
+    expect(sets(os.availableParallelism() + 1)).toEqual(new Set([own]));
+    expect(sets(1)).toEqual(new Set([own]));
+    loaded.dispose();
   });
 });
 
