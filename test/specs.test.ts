@@ -96,8 +96,8 @@ describe.each(files.map((file) => [specName(file), file] as const))('%s', async 
       const key = JSON.stringify([fixed, gradients]);
       const known = compiled.get(key);
       if (known) return known;
-      const { vectorBits } = jit.target;
-      const { program, llvm } = compile(spec, { sizes, lattice: 'f64', blocks: true, gradients, vectorBits });
+      const { vectorBits, scalef } = jit.target;
+      const { program, llvm } = compile(spec, { sizes, lattice: 'f64', blocks: true, gradients, vectorBits, scalef });
       const made = { program, executor: new CpuExecutor(program, llvm, jit) };
       compiled.set(key, made);
       return made;

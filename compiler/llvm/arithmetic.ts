@@ -91,6 +91,22 @@ export class Arithmetic {
     return this.writer.emit(hint, `${op} ${this.integer} ${a}, ${b}`);
   }
 
+  /** Whether `scalef` is an instruction for these values. */
+  get hasScalef(): boolean {
+    return this.precision === 'f32' && this.lanes === 16 && this.writer.parts.target.scalef === true;
+  }
+  /** a * 2^n, for a whole n of any size; also 0 and Infinity for an infinite n, be `a` NaN or not. */
+  scalef(a: string, n: string): string {
+    const { real } = this;
+    const name = 'llvm.x86.avx512.mask.scalef.ps.512';
+    const spelled = this.writer.parts.declare(name, real, [real, real, real, 'i16', 'i32']);
+    // All lanes (-1), rounded as usual (4).
+    return this.writer.emit(
+      'scaled',
+      `call ${real} ${spelled}(${real} ${a}, ${real} ${n}, ${real} ${a}, i16 -1, i32 4)`,
+    );
+  }
+
   /** Coefficients lowest degree first, one after the other: fewest instructions. */
   horner(x: string, coefficients: readonly number[]): string {
     const [last, ...rest] = [...coefficients].reverse();

@@ -92,6 +92,7 @@ const range = {
 interface Reduced {
   /** x - n ln 2, at most ln(2)/2 in size. */
   readonly r: string;
+  readonly n: string;
   /** A real whose low bits are the whole number n = round(x / ln 2). */
   readonly shifted: string;
 }
@@ -103,7 +104,7 @@ function reduce(m: Arithmetic, x: string): Reduced {
   const shifted = m.fma(x, m.constant(Math.LOG2E), magic, 'shifted');
   const n = m.sub(shifted, magic, 'n');
   const r = m.fma(n, m.constant(-low), m.fma(n, m.constant(-high), x), 'r');
-  return { r, shifted };
+  return { r, n, shifted };
 }
 
 /** 2^n times a real near 1, by adding n to its exponent. Right while the result is in the normal range. */
@@ -126,12 +127,18 @@ function expReduced(m: Arithmetic, r: string): string {
 }
 
 function exp(m: Arithmetic, x: string): string {
-  const { r, shifted } = reduce(m, x);
-  const scaled = scale(m, expReduced(m, r), shifted);
+  const { r, n, shifted } = reduce(m, x);
+  const value = expReduced(m, r);
+  const under = m.compare('olt', x, m.constant(range[m.precision].underflow), 'under');
+  if (m.hasScalef) {
+    // Infinity makes r NaN, which counts for nothing where n is infinite. Where n is too large to be exact r is of any size, but the
+    // polynomial, of even degree, is above 0 everywhere, and what scalef makes of it is Infinity.
+    return m.select(under, m.constant(0), m.scalef(value, n));
+  }
+  const scaled = scale(m, value, shifted);
   // NaN, +Infinity and numbers that overflow: x + Infinity is NaN, Infinity and Infinity.
   const over = m.compare('ugt', x, m.constant(range[m.precision].overflow), 'over');
   const high = m.select(over, m.add(x, m.constant(Number.POSITIVE_INFINITY)), scaled);
-  const under = m.compare('olt', x, m.constant(range[m.precision].underflow), 'under');
   return m.select(under, m.constant(0), high);
 }
 

@@ -18,7 +18,7 @@ import { FunctionWriter, ModuleParts } from './writer.js';
  * same memory as an input. Throws CompilerBug for a malformed program.
  */
 export function printLlvm(program: KernelProgram, target: LlvmTarget): string {
-  const parts = new ModuleParts();
+  const parts = new ModuleParts(target);
   const kernels = program.phases.flatMap((phase, number) =>
     phase.map((kernel) => printKernel(parts, program, kernel, target, `phase ${number + 1}`)),
   );

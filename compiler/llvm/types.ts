@@ -19,6 +19,8 @@ export interface LlvmTarget {
   readonly vectorBits: 128 | 256 | 512;
   /** Which conversions of 16-bit reals the machine has instructions for; default: none, all by integer arithmetic. */
   readonly halves?: HalfInstructions;
+  /** Whether it has AVX-512's `vscalefps`; default: no. */
+  readonly scalef?: boolean;
   /** Printed as `target triple` if given; whoever compiles the text usually sets it. */
   readonly triple?: string;
   /** Printed as `target datalayout` if given. */

@@ -2,7 +2,7 @@
  * Writing one function: instructions in order, unique readable names, basic blocks.
  * What a function needs of the module (declarations of intrinsics, helper functions, constants) is collected beside it.
  */
-import { commentText, identifier, mangled, vectorOf } from './types.js';
+import { commentText, identifier, type LlvmTarget, mangled, vectorOf } from './types.js';
 
 /** Parts of a module that functions ask for, each emitted once, in the order they were first asked for. */
 export class ModuleParts {
@@ -10,6 +10,8 @@ export class ModuleParts {
   readonly #definitions = new Map<string, string>();
   readonly #constants = new Map<string, string>();
   #loops = 0;
+
+  constructor(readonly target: LlvmTarget) {}
 
   /** An intrinsic or external function; returns '@name'. */
   declare(name: string, result: string, args: readonly string[]): string {

@@ -11,7 +11,7 @@ const x86 = { arch: 'x64', triple: 'x86_64-unknown-linux-gnu' };
 /** What these have instructions for, but for sse. */
 const halves = { float16: true, bfloat16: false };
 const targets = {
-  avx512: { ...x86, cpu: 'x86-64-v4', vectorBits: 512, halves },
+  avx512: { ...x86, cpu: 'x86-64-v4', vectorBits: 512, halves, scalef: true },
   avx2: { ...x86, cpu: 'x86-64-v3', vectorBits: 256, halves },
   sse: { ...x86, cpu: 'x86-64-v2', vectorBits: 128 },
   neon: { arch: 'arm64', triple: 'aarch64-unknown-linux-gnu', cpu: 'generic', vectorBits: 128, halves },

@@ -98,7 +98,7 @@ class CpuSpec implements DeviceSpec {
   }
 
   #options({ sizes, gradients, perNode, storage }: ShapeClass): CompileOptions {
-    const { vectorBits, halves } = this.jit.target;
+    const { vectorBits, halves, scalef } = this.jit.target;
     return {
       sizes,
       gradients,
@@ -110,6 +110,7 @@ class CpuSpec implements DeviceSpec {
       blocks: true,
       vectorBits,
       halves,
+      scalef,
     };
   }
 

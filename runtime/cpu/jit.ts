@@ -34,6 +34,8 @@ export interface CpuTarget {
   readonly vectorBits: 128 | 256 | 512;
   /** Which conversions of 16-bit reals it has instructions for. */
   readonly halves: HalfInstructions;
+  /** Whether it has AVX-512's instruction for a * 2^n. */
+  readonly scalef: boolean;
 }
 
 export interface TargetOptions {
@@ -98,6 +100,8 @@ function halvesOf(triple: string, features: string, version: string): HalfInstru
   return { float16: has('f16c'), bfloat16 };
 }
 
+const scalefOf = (triple: string, vectorBits: number): boolean => archOfTriple(triple) === 'X86' && vectorBits === 512;
+
 export class LlvmJit {
   readonly llvm: Llvm;
   /** The machine this process runs on. */
@@ -121,6 +125,7 @@ export class LlvmJit {
       features,
       vectorBits: vectorBitsOf(features),
       halves: halvesOf(hostTriple, features, llvm.version),
+      scalef: scalefOf(hostTriple, vectorBitsOf(features)),
     };
     const triple = options.triple ?? this.host.triple;
     const foreign = options.triple !== undefined && options.triple !== this.host.triple;
@@ -131,10 +136,13 @@ export class LlvmJit {
       features: options.features ?? (named ? '' : features),
       vectorBits: this.host.vectorBits,
       halves: this.host.halves,
+      scalef: this.host.scalef,
     };
     this.#machine = newMachine(llvm, target);
     this.target = target;
-    if (named) this.target = { ...target, vectorBits: this.#probeVectorBits(target), halves: this.#probeHalves() };
+    if (!named) return;
+    const vectorBits = this.#probeVectorBits(target);
+    this.target = { ...target, vectorBits, halves: this.#probeHalves(), scalef: scalefOf(triple, vectorBits) };
   }
 
   /** All that decides what code comes out for a given text, for cache keys. */
@@ -353,7 +361,7 @@ export class LlvmJit {
   }
 }
 
-function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits' | 'halves'>): Pointer {
+function newMachine(llvm: Llvm, target: Omit<CpuTarget, 'vectorBits' | 'halves' | 'scalef'>): Pointer {
   const arch = archOfTriple(target.triple);
   if (!arch || !initialiseTarget(llvm, arch)) {
     throw new LlvmError(`the library ${llvm.path} makes no code for the target '${target.triple}'`, '');

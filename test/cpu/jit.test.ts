@@ -144,7 +144,7 @@ x:
       ['skylake-avx512', 512],
     ] as const) {
       const other = open({ cpu });
-      expect(other.target).toMatchObject({ cpu, vectorBits: bits, features: '' });
+      expect(other.target).toMatchObject({ cpu, vectorBits: bits, features: '', scalef: bits === 512 });
       expect(other.host).toEqual(jit.host);
       expect(other.fingerprint).not.toBe(jit.fingerprint);
       other.dispose();

@@ -79,6 +79,20 @@ describeLlvm.each(configurations)('$title', ({ bits, scalar, jit }) => {
       expect(worst.error, `${name}(${worst.x}) = ${worst.got}`).toBeLessThanOrEqual(ulp + slack);
     });
 
+    test('exp beyond its range is Infinity or 0, however far beyond', () => {
+      const random = randomNumbers(31);
+      const [low, exponents] = precision === 'f32' ? [88.73, 121.5] : [709.79, 1014.5];
+      const sizes = Array.from({ length: count }, () => low * 2 ** (random() ** 2 * exponents));
+      const a = newArray(
+        precision,
+        sizes.map((size, i) => (i % 2 === 0 ? size : -size)),
+      );
+      const wrong = [...runner.apply('exp', a, a, scalar)].flatMap((got, i) =>
+        Object.is(got, i % 2 === 0 ? Number.POSITIVE_INFINITY : 0) ? [] : [`exp(${a[i]}) = ${got}`],
+      );
+      expect(wrong).toEqual([]);
+    });
+
     test('logAddExp is within its bound', () => {
       const a = samples(precision, [-60, 60], 3);
       const b = samples(precision, [-60, 60], 5);

@@ -37,7 +37,11 @@ export function compileNative(
   jit: LlvmJit = hostJit(),
   halves: LlvmTarget['halves'] = undefined,
 ): Native {
-  const code = loaded(jit, printLlvm(program, { vectorBits, ...(halves && { halves }) }), program.name);
+  const code = loaded(
+    jit,
+    printLlvm(program, { vectorBits, scalef: jit.target.scalef, ...(halves && { halves }) }),
+    program.name,
+  );
   const names = program.phases.flat().map((kernel) => kernel.name);
   const functions = new Map(names.map((name) => [name, code.func(name, 'void', ['void *', 'int64_t', 'int64_t'])]));
   return {
