@@ -17,7 +17,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { BenchReport } from '../runtime/cli/bench/report.js';
-import { compileTable, kernelsTable, machineText, type TextTable, timesTable } from '../runtime/cli/bench/table.js';
+import {
+  compileTable,
+  kernelsTable,
+  machineText,
+  type TextTable,
+  threadsTable,
+  timesTable,
+} from '../runtime/cli/bench/table.js';
 import { withTemporaryFolder } from '../runtime/cli/bench/temporary.js';
 import { drawRatios } from './chart.js';
 import { type PeersReport, peersTable, peerVersions, runPeers } from './peers/peers.js';
@@ -52,6 +59,7 @@ function ourSections(report: BenchReport): Record<string, string> {
   return {
     times: section(measuredOn(report), timesTable(report)),
     kernels: section(measuredOn(report), kernelsTable(report)),
+    threads: section(measuredOn(report), threadsTable(report)),
     starts: section(measuredOn(report), compileTable(report)),
   };
 }

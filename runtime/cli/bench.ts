@@ -37,7 +37,7 @@ export function addBench(trellis: Command): void {
       'Measures the loss with its gradient, the loss alone, and how fast this machine reads and writes tensors of ' +
         'the same size, in turns within one process; a process of its own for each shape. Takes some seconds a shape.',
     )
-    .argument('[shapes...]', 'B,T,U,V each (default: those that are usual in papers, a minute and a half)')
+    .argument('[shapes...]', 'B,T,U,V each (default: those that are usual in papers, two minutes)')
     .option('--spec <spec>', 'a name from "trellis list", or a path to a spec file', 'rnnt')
     .option('--device <name>', `where to compute: ${devices.join(' or ')}`, 'cpu')
     .option('--threads <n>', 'threads on the CPU, for the loss and for the floor (default: one for each core)')
@@ -59,6 +59,7 @@ What is measured, in medians over the rounds with the quartiles behind them:
                    fit into the caches
   adds             by how much the peak of the process rose in a call, beyond the tensors (inputs and gradients)
   kernels          each phase of the compiled program by itself, and its kernels by themselves where there are several
+  threads          one, two, four and so on up to --threads, in rounds of their own; the floor is memory's, which they share
   cold, warm       what a fresh process waits for before its first call: compiling, or the cache on disk
 
 A spec whose sizes have other names takes them in this order: B, those that vary between utterances, the others; give
@@ -172,10 +173,11 @@ export async function readShapes(
 }
 
 async function printReport(report: BenchReport): Promise<void> {
-  const { compileTable, kernelsTable, machineText, timesTable } = await import('./bench/table.js');
+  const { compileTable, kernelsTable, machineText, threadsTable, timesTable } = await import('./bench/table.js');
   const sections = [
     ['', timesTable(report)],
     ['Where the time of the loss with its gradient goes', kernelsTable(report)],
+    ['What more threads gain', threadsTable(report)],
     ['Before the first call of a process', compileTable(report)],
   ] as const;
   print(`${report.spec} on ${machineText(report)}`);

@@ -14,7 +14,7 @@ import {
   summarize,
 } from '../../runtime/cli/bench/report.js';
 import { CapturingLoss } from '../../runtime/cli/bench/subject.js';
-import { kernelsTable, timesTable } from '../../runtime/cli/bench/table.js';
+import { kernelsTable, threadsTable, timesTable } from '../../runtime/cli/bench/table.js';
 import { bytesMoved, drawInts, logits, realInputs, shapeNames, tensorBytes } from '../../runtime/cli/bench/tensors.js';
 import { readNpy } from '../../runtime/cli/npy.js';
 import { loadDevice } from '../../runtime/device.js';
@@ -124,6 +124,10 @@ function reportOf(...ratios: number[]): BenchReport {
         { kernel: 'alpha', phase: 2, milliseconds: at(0.25) },
       ],
       phases: [at(1), at(0.6)],
+      threads: [
+        { threads: 1, milliseconds: at(6 * ratio), floor: at(4), gain: at(1), floorGain: at(1) },
+        { threads: 2, milliseconds: at(3 * ratio), floor: at(3), gain: at(2), floorGain: at(1.333) },
+      ],
       tensorBytes: 8e6,
       addedBytes: 1e6,
     }),
@@ -151,6 +155,13 @@ describe('tables and chart', () => {
     expect(kernelsTable(report).rows.slice(0, 2)).toEqual([
       ['(1, 20, 9, 64)', 'rows', '1.00 ms', '63 %'],
       ['', 'beta 0.500 ms, alpha 0.250 ms', '0.600 ms', '37 %'],
+    ]);
+  });
+
+  test('threads are compared with one of them', () => {
+    expect(threadsTable(reportOf(1.5)).rows).toEqual([
+      ['(1, 20, 9, 64)', '1', '9.00 ms (8.10 to 9.90)', '', '4.00 ms', ''],
+      ['', '2', '4.50 ms (4.05 to 4.95)', '2.00', '3.00 ms', '1.33'],
     ]);
   });
 
@@ -244,6 +255,12 @@ describeLlvm('a small shape on the cpu', () => {
     const named = shape.kernels.map(({ kernel, phase }) => ({ kernel, phase }));
     expect(named).toEqual(phases.flatMap((phase, p) => phase.map(({ name }) => ({ kernel: name, phase: p + 1 }))));
     expect(shape.phases).toHaveLength(phases.length);
+
+    expect(shape.threads.map(({ threads }) => threads)).toEqual([1, 2]);
+    const [one, two] = shape.threads as [Measured['threads'][number], Measured['threads'][number]];
+    expect([one.gain.median, one.floorGain.median]).toEqual([1, 1]);
+    expect(two.gain.median).toBeGreaterThan(0);
+    expect(two.floor.median).toBeGreaterThan(0);
 
     expect(report.compiles).toHaveLength(1);
     const [{ sizes, cold, warm }] = report.compiles as [BenchReport['compiles'][number]];

@@ -50,8 +50,8 @@ export async function openCpu(job: MeasureJob): Promise<Subject> {
 
   const targets = differentiated.map(({ name }) => gradients[name] as Float32Array);
   // As many threads as the loss has: what starting them takes, both have to pay.
-  const read = (): number => inputs.reduce((sum, { data }) => sum + probe.read(data, job.threads), 0);
-  const write = (): number => targets.reduce((sum, data) => sum + probe.write(data, job.threads), 0);
+  const read = (threads: number): number => inputs.reduce((sum, { data }) => sum + probe.read(data, threads), 0);
+  const write = (threads: number): number => targets.reduce((sum, data) => sum + probe.write(data, threads), 0);
   /** Tensors of less than a cell are not measured; their bytes count at the others' speed. */
   const measured = (tensors: readonly RealInput[]): number => {
     const all = tensors.reduce((sum, { count }) => sum + count, 0);
@@ -61,12 +61,13 @@ export async function openCpu(job: MeasureJob): Promise<Subject> {
   return {
     signature,
     inputs,
-    lossAndGradient: () => timeRun(full),
+    lossAndGradient: (threads) => timeRun(full, threads),
     loss: () => timeRun(score),
-    floor: async () => ({
-      read: read() * measured(inputs),
-      write: write() * measured(differentiated),
+    floor: async (threads = job.threads) => ({
+      read: read(threads) * measured(inputs),
+      write: write(threads) * measured(differentiated),
     }),
+    threaded: true,
     phased: true,
     profile: async (): Promise<readonly PhaseTime[]> => full.runner.profile?.(full.batch) ?? [],
     addedBytes: before === null || after === null ? null : Math.max(0, after - before - made),

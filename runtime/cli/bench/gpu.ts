@@ -65,6 +65,7 @@ export async function openGpu(job: MeasureJob): Promise<Subject> {
       const perElement = (performance.now() - start) / COPIES / 2 / largest.count;
       return { read: perElement * elements(false), write: perElement * elements(true) };
     },
+    threaded: false,
     phased: false,
     profile: async () => {
       await timeRun(full);

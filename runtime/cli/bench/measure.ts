@@ -3,7 +3,14 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PhaseTime } from '../../device.js';
 import { writeNpy } from '../npy.js';
-import { type KernelReport, type Measured, type MeasureJob, type Summary, summarize } from './report.js';
+import {
+  type KernelReport,
+  type Measured,
+  type MeasureJob,
+  type Summary,
+  summarize,
+  type ThreadReport,
+} from './report.js';
 import type { Subject } from './subject.js';
 import { bytesMoved, tensorBytes } from './tensors.js';
 
@@ -14,6 +21,8 @@ const FEWEST = 5;
 const MOST = 101;
 /** Rounds for the kernels' own times, which only say where the time goes. */
 const MOST_PROFILES = 15;
+/** Rounds through the numbers of threads. */
+const MOST_THREAD_ROUNDS = 31;
 
 export async function measure(job: MeasureJob, progress: (text: string) => void): Promise<Measured> {
   progress('making tensors');
@@ -36,6 +45,7 @@ export async function measure(job: MeasureJob, progress: (text: string) => void)
     progress(`kernels, round ${round + 1}`);
     profiles.push(await subject.profile());
   }
+  const threads = await measureThreads(subject, job, rounds, progress);
   if (job.saveTo !== undefined) {
     progress('writing tensors');
     await save(subject, job.saveTo);
@@ -65,6 +75,7 @@ export async function measure(job: MeasureJob, progress: (text: string) => void)
       floor: speed(bytes.lossAndGradient, milliseconds.floor),
     },
     ...summarizeProfiles(profiles, subject.phased),
+    threads,
     tensorBytes: tensorBytes(subject.inputs),
     addedBytes: subject.addedBytes,
   };
@@ -81,16 +92,58 @@ interface Round {
   readonly total: number;
 }
 
-const floorOf = ({ read, rest }: Round): number => read + rest;
+const floorOf = ({ read, rest }: Pick<Round, 'read' | 'rest'>): number => read + rest;
 
 async function oneRound(subject: Subject): Promise<Round> {
   const start = performance.now();
   const full = await subject.lossAndGradient();
   const score = await subject.loss();
-  const { read, write } = await subject.floor();
+  const floor = await measureFloor(subject);
+  return { full, score, ...floor, total: performance.now() - start };
+}
+
+async function measureFloor(subject: Subject, threads?: number): Promise<Pick<Round, 'read' | 'rest'>> {
+  const { read, write } = await subject.floor(threads);
   const all = subject.inputs.reduce((sum, { count }) => sum + count, 0);
   const again = subject.inputs.reduce((sum, { count, gradient }) => sum + (gradient ? count : 0), 0);
-  return { full, score, read, rest: (read * again) / all + write, total: performance.now() - start };
+  return { read, rest: (read * again) / all + write };
+}
+
+/** One thread, two, four and so on up to the job's, in turns. */
+async function measureThreads(
+  subject: Subject,
+  { threads: most, rounds: told, seconds }: MeasureJob,
+  usual: number,
+  progress: (text: string) => void,
+): Promise<ThreadReport[]> {
+  if (!subject.threaded || most === 1) return [];
+  const counts = [1];
+  while (2 * counts.at(-1)! < most) counts.push(2 * counts.at(-1)!);
+  counts.push(most);
+  const times: { full: number; floor: number }[][] = counts.map(() => []);
+  const begin = performance.now();
+  const enough = (round: number): boolean =>
+    round >= Math.min(usual, MOST_THREAD_ROUNDS) ||
+    (told === undefined && round >= FEWEST && performance.now() - begin > 1000 * seconds);
+  for (let round = -1; round < 0 || !enough(round); round++) {
+    progress(`threads, round ${Math.max(1, round + 1)}`);
+    for (const [n, threads] of counts.entries()) {
+      const full = await subject.lossAndGradient(threads);
+      const floor = floorOf(await measureFloor(subject, threads));
+      if (round >= 0) times[n]!.push({ full, floor });
+    }
+  }
+  const [alone] = times;
+  return counts.map((threads, n) => {
+    const rounds = times[n]!;
+    return {
+      threads,
+      milliseconds: summarize(rounds.map(({ full }) => full)),
+      floor: summarize(rounds.map(({ floor }) => floor)),
+      gain: summarize(rounds.map(({ full }, round) => alone![round]!.full / full)),
+      floorGain: summarize(rounds.map(({ floor }, round) => alone![round]!.floor / floor)),
+    };
+  });
 }
 
 function summarizeProfiles(

@@ -71,6 +71,16 @@ export interface KernelReport {
   readonly milliseconds: Summary;
 }
 
+/** The loss with its gradient on so many threads, in rounds of their own that go through every number of threads. */
+export interface ThreadReport {
+  readonly threads: number;
+  readonly milliseconds: Summary;
+  readonly floor: Summary;
+  /** The time of one thread over this one, round by round; of the loss, and of the floor: memory is shared. */
+  readonly gain: Summary;
+  readonly floorGain: Summary;
+}
+
 export interface Measured {
   /** B and every size. */
   readonly sizes: Readonly<Record<string, number>>;
@@ -93,6 +103,8 @@ export interface Measured {
   readonly kernels: readonly KernelReport[];
   /** Phases as wholes: the kernels of one run side by side. Empty where the device does not tell. */
   readonly phases: readonly Summary[];
+  /** What more threads gain; empty where there is but one, or none. */
+  readonly threads: readonly ThreadReport[];
   /** Real inputs and gradients together. */
   readonly tensorBytes: number;
   /** By how much the process's peak rose in a call beyond its tensors; null where the system does not say. */

@@ -9,11 +9,13 @@ import { type RealInput, smallCall } from './tensors.js';
 export interface Subject {
   readonly signature: SpecSignature;
   readonly inputs: readonly RealInput[];
-  /** Each returns milliseconds of one run. */
-  lossAndGradient(): Promise<number>;
+  /** Each returns milliseconds of one run; with the job's threads where no number is given. */
+  lossAndGradient(threads?: number): Promise<number>;
   loss(): Promise<number>;
   /** Reading every real input once, and writing every gradient once. */
-  floor(): Promise<{ read: number; write: number }>;
+  floor(threads?: number): Promise<{ read: number; write: number }>;
+  /** Whether a number of threads means anything to it. */
+  readonly threaded: boolean;
   /** One more run of the loss with its gradient, in parts: by phases, or where `phased` is false by kernels alone. */
   profile(): Promise<readonly PhaseTime[]>;
   readonly phased: boolean;
@@ -90,8 +92,9 @@ export class CapturingLoss {
 }
 
 /** Milliseconds of running a batch again. */
-export async function timeRun({ runner, batch }: Captured): Promise<number> {
+export async function timeRun({ runner, batch }: Captured, threads = batch.threads): Promise<number> {
+  const again = { ...batch, threads };
   const start = performance.now();
-  await runner.run(batch);
+  await runner.run(again);
   return performance.now() - start;
 }

@@ -68,6 +68,25 @@ export function kernelsTable({ shapes }: BenchReport): TextTable {
   return { head: [sizeNames(shapes), 'kernels', 'time', 'share'], rows };
 }
 
+/** What more threads gain. */
+export function threadsTable({ shapes }: BenchReport): TextTable {
+  return {
+    head: [sizeNames(shapes), 'threads', 'loss + gradient', 'times as fast', 'floor', 'times as fast'],
+    rows: shapes
+      .filter(isMeasured)
+      .flatMap((shape) =>
+        shape.threads.map(({ threads, milliseconds, floor, gain, floorGain }, n) => [
+          n === 0 ? shapeText(shape.sizes) : '',
+          String(threads),
+          spread(milliseconds),
+          n === 0 ? '' : gain.median.toFixed(2),
+          formatMilliseconds(floor.median),
+          n === 0 ? '' : floorGain.median.toFixed(2),
+        ]),
+      ),
+  };
+}
+
 /** What a process waits for before its first result. */
 export function compileTable({ compiles, device }: BenchReport): TextTable {
   const backend = device === 'cpu' ? 'LLVM' : 'pipelines';
