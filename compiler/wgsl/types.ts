@@ -20,6 +20,8 @@ export interface WgslTarget {
    * array<vec4<f32>>; what is bound is the same, down to the byte. Default true.
    */
   readonly vectors?: boolean;
+  /** Whether a workgroup does one task of a kernel's grid, even where tasks are short rows. Default false. */
+  readonly wholeTasks?: boolean;
   /** maxStorageBuffersPerShaderStage of the device; what WebGPU guarantees, 8, if not given. Decides which kernels may share a module. */
   readonly storageBuffers?: number;
 }
