@@ -45,7 +45,8 @@ export interface WgslKernel {
   }[];
   /**
    * Extents over scalars; their product is the number of tasks. One workgroup runs one task: workgroup (x, y, z) of a
-   * dispatch of X * Y * Z does task taskBase + x + X * (y + Y * z), and nothing if there is no such task.
+   * dispatch of X * Y * Z does task taskBase + x + X * (y + Y * z), and nothing if there is no such task. Where rows are short, one
+   * of these tasks may be several neighbours along the innermost axis of the kernel's own grid; see abreast.ts.
    */
   readonly grid: readonly KExpr[];
 }
