@@ -6,7 +6,7 @@
  * which invocation does which element may differ. Within one lanes loop there is nothing to wait for, by the rules of kernels.
  */
 import { operandsOf } from '../kernel/analysis.js';
-import type { KExpr, KStmt } from '../kernel/kernel.js';
+import type { KExpr, KLoop, KStmt } from '../kernel/kernel.js';
 
 export interface Accesses {
   readonly loads: ReadonlySet<string>;
@@ -16,8 +16,15 @@ export interface Accesses {
   readonly severalStores: ReadonlySet<string>;
 }
 
-/** What a statement touches, its inner statements included. `stored`: the buffers the kernel stores to; others never conflict. */
-export function accessesOf(statement: KStmt, stored: ReadonlySet<string>): Accesses {
+/**
+ * What a statement touches, its inner statements included. `stored`: the buffers the kernel stores to; others never conflict.
+ * `abreast`: loops whose iterations run side by side, as lanes do.
+ */
+export function accessesOf(
+  statement: KStmt,
+  stored: ReadonlySet<string>,
+  abreast: ReadonlySet<KLoop> | undefined,
+): Accesses {
   const loads = new Set<string>();
   const soloStores = new Set<string>();
   const laneStores = new Set<string>();
@@ -44,7 +51,7 @@ export function accessesOf(statement: KStmt, stored: ReadonlySet<string>): Acces
       case 'loop':
         expr(each.from);
         expr(each.to);
-        for (const inner of each.body) visit(inner, inLanes || each.mode === 'lanes');
+        for (const inner of each.body) visit(inner, inLanes || each.mode === 'lanes' || abreast?.has(each) === true);
         for (const reduce of each.reduce) expr(reduce.value);
         break;
       case 'comment':

@@ -1,4 +1,5 @@
 /** Kernels as WGSL: readable modules of one kernel or of several, from the same kernel IR that LLVM prints. */
+export { lanesFor } from './abreast.js';
 export { type KernelGroup, printWgsl } from './module.js';
 export { fitTogether } from './together.js';
 export {

@@ -8,15 +8,26 @@
 import * as k from '../kernel/build.js';
 import type { ElementType, KExpr, Kernel, KernelProgram } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { type Abreast, findAbreast, gridFor, printPlace, printRow, sharesTasks } from './abreast.js';
 import { printExpr } from './expr.js';
 import { libraryFor, libraryNames } from './library.js';
 import { Names } from './names.js';
-import { sharedBytesPerInvocation, sharedTexts } from './reduce.js';
+import { type Shared, sharedBytesPerInvocation, sharedTexts } from './reduce.js';
 import { findRows } from './rows.js';
 import { StatementPrinter } from './statements.js';
 import { usesOf } from './together.js';
 import { huge, infinite, type UniformField, type WgslKernel, type WgslProgram, type WgslTarget } from './types.js';
-import { argument, atom, type BoundBuffer, type KernelContext, level, type Scope, type Value, wrap } from './values.js';
+import {
+  argument,
+  atom,
+  type BoundBuffer,
+  type KernelContext,
+  level,
+  type RowScope,
+  type Scope,
+  type Value,
+  wrap,
+} from './values.js';
 import { commentLines, Writer } from './writer.js';
 
 /** WGSL has no type for bfloat16. */
@@ -94,7 +105,7 @@ function printModule(
   program: KernelProgram,
   kernels: readonly Kernel[],
   launch: Launch,
-  { workgroupSize, subgroups, vectors: wanted = true }: WgslTarget,
+  { workgroupSize, subgroups, vectors: wanted = true, wholeTasks = false }: WgslTarget,
 ): WgslKernel {
   for (const { name, locals } of kernels)
     if (locals) throw new CompilerBug('wgsl', `kernel ${name} has memory of its cells' own`);
@@ -115,29 +126,36 @@ function printModule(
     scalars.set(name, atom(type === 'i32' ? 'index' : 'f64', `launch.${member}`, true));
     return member;
   });
-  const shared = new Set<string>();
-  const functions = kernels.map((kernel): KernelFunction => {
+  const shared: Shared = { agreed: false, across: new Map() };
+  const functions = kernels.map((kernel, n): KernelFunction => {
     const name = kernels.length > 1 ? names.fresh(`run_${kernel.name}`) : 'main';
-    return { kernel, name, body: new Writer(), tasks: '' };
+    const abreast = findAbreast(kernel, uses[n]!.stored, workgroupSize, wholeTasks);
+    return { kernel, abreast, grid: gridFor(kernel, abreast), name, body: new Writer(), tasks: '' };
   });
   for (const [n, each] of functions.entries()) {
     const { stored, vectors } = uses[n]!;
+    const { kernel, abreast, body } = each;
+    const ownNames = names.copy();
+    const alone = kernels.length === 1;
+    if (alone) body.line('let lane = i32(local_index);');
     const own: KernelContext = {
-      names: names.copy(),
+      names: ownNames,
       workgroupSize,
       subgroups,
       vectors,
-      rows: findRows(each.kernel, vectors, stored, workgroupSize),
+      rows: findRows(kernel, vectors, stored, workgroupSize, abreast),
       buffers,
       scalars,
+      abreast,
+      ...(abreast && { row: printPlace(ownNames, body, abreast) }),
       shared,
       barriers: 0,
     };
-    const scope: Scope = { inLanes: false, values: new Map(), writer: each.body };
-    each.tasks = printTask(own, scope, each.kernel, kernels.length === 1);
-    new StatementPrinter(own, stored).block(scope, each.kernel.body);
+    const scope: Scope = { inLanes: false, values: new Map(), writer: body };
+    const row = printTask(own, scope, each, alone);
+    new StatementPrinter(own, stored).block(row === undefined ? scope : { ...scope, row }, kernel.body);
   }
-  const exchanges = subgroups && [...shared].some((entry) => entry !== 'agreed');
+  const exchanges = subgroups && shared.across.size > 0;
   const main =
     functions.length === 1
       ? printMain(workgroupSize, exchanges, functions[0]!.body)
@@ -169,23 +187,25 @@ function printModule(
     ...sharedParts,
     main,
   ];
-  const [only] = kernels;
+  const grids = functions.map(({ grid }) => grid);
   return {
     name,
     code: `${sections.filter((section) => section !== '').join('\n\n')}\n`,
     workgroupSize,
     bindings,
-    grid: kernels.length === 1 ? only!.grid.map(({ extent }) => extent) : [kernels.map(tasksOf).reduce(k.add)],
+    grid: grids.length === 1 ? grids[0]! : [grids.map(tasksOf).reduce(k.add)],
   };
 }
 
 /** The number of a kernel's tasks. No extent is negative. */
-const tasksOf = (kernel: Kernel): KExpr =>
-  kernel.grid.map(({ extent }) => extent).reduce((product, extent) => k.mul(product, extent), k.index(1));
+const tasksOf = (grid: readonly KExpr[]): KExpr => grid.reduce((product, extent) => k.mul(product, extent), k.index(1));
 
 /** One kernel of a module. */
 interface KernelFunction {
   readonly kernel: Kernel;
+  readonly abreast: Abreast | undefined;
+  /** Extents. */
+  readonly grid: readonly KExpr[];
   readonly name: string;
   readonly body: Writer;
   /** The number of its tasks, as text. */
@@ -205,37 +225,41 @@ function launchStruct(launch: Launch, memberNames: readonly string[]): string {
 }
 
 /**
- * The number of the kernel's tasks as text, and, printed, the grid's variables: the innermost axis changes fastest.
+ * Prints the grid's variables: the innermost axis changes fastest. Where a task is several rows, that axis' variable is the row's.
  * @param alone the kernel is the whole module: it finds its task itself
  */
-function printTask(context: KernelContext, scope: Scope, kernel: Kernel, alone: boolean): string {
+function printTask(context: KernelContext, scope: Scope, own: KernelFunction, alone: boolean): RowScope | undefined {
   const { writer, values } = scope;
-  const extents = kernel.grid.map(({ extent }) => printExpr(context, scope, extent));
-  const tasks = extents.length === 0 ? '1' : extents.map((extent) => wrap(extent, level.atom)).join(' * ');
+  const { kernel, grid, abreast } = own;
+  const extents = grid.map((extent) => printExpr(context, scope, extent));
+  own.tasks = extents.length === 0 ? '1' : extents.map((extent) => wrap(extent, level.atom)).join(' * ');
   if (alone) {
-    writer.line('let lane = i32(local_index);');
     writer.line(taskLine);
-    writer.open(`if (task >= ${tasks})`);
+    writer.open(`if (task >= ${own.tasks})`);
     writer.line('return;');
     writer.close();
   }
   let rest = 'task';
-  for (let axis = kernel.grid.length - 1; axis >= 0; axis--) {
-    const { variable } = kernel.grid[axis]!;
+  let row: RowScope | undefined;
+  for (let axis = grid.length - 1; axis >= 0; axis--) {
+    const { variable, extent: whole } = kernel.grid[axis]!;
     if (values.has(variable)) throw new CompilerBug('wgsl', `grid variable '${variable}' is defined twice`);
     const name = context.names.fresh(variable);
-    values.set(variable, atom('index', name, true));
-    if (axis === 0) {
-      writer.line(`let ${name} = ${rest};`);
-      continue;
-    }
-    const extent = extents[axis]!.level === 6 ? argument(extents[axis]!) : `(${extents[axis]!.text})`;
-    writer.line(`let ${name} = ${rest} % ${extent};`);
+    const shared = sharesTasks(abreast) && axis === grid.length - 1;
+    values.set(variable, atom('index', name, !shared));
+    const extent = extents[axis]!.level === level.atom ? argument(extents[axis]!) : `(${extents[axis]!.text})`;
+    const place = axis === 0 ? rest : `${rest} % ${extent}`;
+    if (shared) {
+      const first = context.names.fresh(`${variable}_first`);
+      writer.line(`let ${first} = ${axis === 0 ? place : `(${place})`} * ${abreast.rows};`);
+      row = printRow(context, writer, name, first, wrap(printExpr(context, scope, whole), level.mul));
+    } else writer.line(`let ${name} = ${place};`);
+    if (axis === 0) break;
     const outer = context.names.fresh('rest');
     writer.line(`let ${outer} = ${rest} / ${extent};`);
     rest = outer;
   }
-  return tasks;
+  return row;
 }
 
 const taskLine = 'let task = launch.task_base + i32(group.x + groups.x * (group.y + groups.y * group.z));';

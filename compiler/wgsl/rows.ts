@@ -8,6 +8,7 @@
  */
 import { isVarying, operandsOf } from '../kernel/analysis.js';
 import type { KExpr, Kernel, KLoad, KLoop, KStmt } from '../kernel/kernel.js';
+import type { Abreast } from './abreast.js';
 import type { Vectors } from './vectors.js';
 
 /** Numbers that one invocation keeps, at most: more would leave too few registers for enough workgroups at a time. */
@@ -19,7 +20,7 @@ export interface KeptRow {
   readonly loads: ReadonlyMap<string, KLoad>;
   /** The key of each of the loops' loads of what is kept. */
   readonly keys: ReadonlyMap<KLoad, string>;
-  /** Rounds of the workgroup over the range. */
+  /** Rounds of its invocations over the range. */
   readonly rounds: number;
   /** Rounds in which every invocation has lanes: the last may have some for a few only. */
   readonly full: number;
@@ -32,15 +33,17 @@ export function findRows(
   vectors: Vectors,
   stored: ReadonlySet<string>,
   workgroupSize: number,
+  abreast: Abreast | undefined,
 ): ReadonlyMap<KLoop, KeptRow> {
   const rows = new Map<KLoop, KeptRow>();
-  const visit = (body: readonly KStmt[]): void => {
+  const visit = (body: readonly KStmt[], lanes: number): void => {
     const byRange = new Map<string, KLoop[]>();
     for (const statement of body) {
       if (statement.kind === 'if') {
-        visit(statement.then);
-        visit(statement.otherwise);
-      } else if (statement.kind === 'loop' && statement.mode !== 'lanes') visit(statement.body);
+        visit(statement.then, lanes);
+        visit(statement.otherwise, lanes);
+      } else if (statement.kind === 'loop' && statement.mode !== 'lanes')
+        visit(statement.body, abreast?.loops.has(statement) ? abreast.lanes : lanes);
       else if (statement.kind === 'loop') {
         const { from, to } = statement;
         if (from.op !== 'const' || to.op !== 'const' || !isStraight(statement)) continue;
@@ -49,12 +52,12 @@ export function findRows(
       }
     }
     for (const loops of byRange.values()) {
-      const row = sharedRow(loops, vectors, stored, workgroupSize);
+      const row = sharedRow(loops, vectors, stored, lanes);
       if (row !== undefined)
         for (const loop of loops) if (loadsOf(loop).some((load) => row.keys.has(load))) rows.set(loop, row);
     }
   };
-  visit(kernel.body);
+  visit(kernel.body, abreast !== undefined && abreast.loops.size === 0 ? abreast.lanes : workgroupSize);
   return rows;
 }
 
@@ -62,13 +65,14 @@ function sharedRow(
   loops: readonly KLoop[],
   vectors: Vectors,
   stored: ReadonlySet<string>,
-  workgroupSize: number,
+  /** Invocations that share the row. */
+  lanes: number,
 ): KeptRow | undefined {
   const [first, ...others] = loops;
   if (first === undefined || others.length === 0) return undefined;
   const each = vectors.loops.has(first) ? 4 : 1;
   const count = (first.to as { value: number }).value - (first.from as { value: number }).value;
-  const rounds = Math.ceil(count / (each * workgroupSize));
+  const rounds = Math.ceil(count / (each * lanes));
   const keyed = new Map(loops.flatMap((loop) => keyedLoads(loop, stored)));
   const inFirst = new Map<string, KLoad>();
   for (const [load, key] of keyedLoads(first, stored)) if (!inFirst.has(key)) inFirst.set(key, load);
@@ -76,7 +80,7 @@ function sharedRow(
   const loads = new Map([...inFirst].filter(([key]) => inOthers.has(key)));
   if (loads.size === 0 || rounds * each * loads.size > MOST_KEPT) return undefined;
   const keys = new Map([...keyed].filter(([, key]) => loads.has(key)));
-  return { loads, keys, rounds, full: Math.floor(count / (each * workgroupSize)), first };
+  return { loads, keys, rounds, full: Math.floor(count / (each * lanes)), first };
 }
 
 const isStraight = ({ body }: KLoop): boolean => body.every(({ kind }) => kind !== 'loop' && kind !== 'if');

@@ -1,17 +1,30 @@
 /**
  * Statements. All invocations of a workgroup run what is outside of lanes loops, with the same values; the first one
- * stores. A lanes loop gives each invocation every workgroupSize-th iteration.
+ * stores. A lanes loop gives each invocation every workgroupSize-th iteration. Where a workgroup does several rows side by
+ * side (see abreast.ts), the same holds for the invocations of each row.
  */
 
 import { typeOfElement } from '../kernel/build.js';
 import type { KExpr, KIf, KLoop, KStmt, KStore } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { type Abreast, hasReductions, printRow } from './abreast.js';
 import { cellOf, printExpr, printLoad, spellCall } from './expr.js';
 import { type Accesses, accessesOf, Pending } from './hazards.js';
-import { acrossFour, acrossWorkgroup, combine, neutralOf } from './reduce.js';
+import { acrossFour, acrossRow, combine, neutralOf } from './reduce.js';
 import type { KeptRow } from './rows.js';
 import { valueType, vectorType } from './types.js';
-import { argument, asFour, atom, bufferOf, type KernelContext, level, type Scope, type Value, wrap } from './values.js';
+import {
+  argument,
+  asFour,
+  atom,
+  bufferOf,
+  type KernelContext,
+  level,
+  type RowScope,
+  type Scope,
+  type Value,
+  wrap,
+} from './values.js';
 import { Writer } from './writer.js';
 
 export class StatementPrinter {
@@ -33,16 +46,19 @@ export class StatementPrinter {
   }
 
   private statement(scope: Scope, statement: KStmt): void {
-    if (scope.inLanes || statement.kind === 'comment') {
+    // Rows side by side load nothing that the kernel stores, and their stores are their own.
+    if (scope.inLanes || scope.row !== undefined || statement.kind === 'comment') {
       this.print(scope, statement);
       return;
     }
-    const accesses = accessesOf(statement, this.stored);
+    const loops = this.context.abreast?.loops;
+    const accesses = accessesOf(statement, this.stored, loops);
     if (this.pending.conflictsWith(accesses)) this.barrier(scope);
     this.print(scope, statement);
     // Blocks have kept their own account.
     const simple = statement.kind === 'let' || statement.kind === 'store';
-    if (simple || (statement.kind === 'loop' && statement.mode === 'lanes')) this.pending.add(accesses);
+    const sideBySide = statement.kind === 'loop' && (statement.mode === 'lanes' || loops?.has(statement));
+    if (simple || sideBySide) this.pending.add(accesses);
   }
 
   private print(scope: Scope, statement: KStmt): void {
@@ -63,6 +79,7 @@ export class StatementPrinter {
         return;
       case 'loop':
         if (statement.mode === 'lanes') this.lanes(scope, statement);
+        else if (this.context.abreast?.loops.has(statement)) this.sideBySide(scope, statement, this.context.abreast);
         else this.ordered(scope, statement);
     }
   }
@@ -102,17 +119,38 @@ export class StatementPrinter {
     const whole = four ? asFour(written) : written;
     const narrow = element === 'f16' ? spellCall('nearest_f16', 'f32', [whole]) : whole;
     const line = `${cell} = ${element === 'f16' ? `${four ? 'vec4<f16>' : 'f16'}(${narrow.text})` : narrow.text};`;
-    if (scope.inLanes) {
-      scope.writer.line(line);
+    const { lane } = this.rowOf(scope);
+    const once = scope.inLanes || lane === '0' ? [] : [`${lane} == 0`];
+    this.where(scope, once, () => scope.writer.line(line));
+  }
+
+  /** Prints what is done only where there is a row to do it for, and where the conditions hold. */
+  private where(scope: Scope, conditions: readonly string[], print: (inner: Scope) => void): void {
+    const { row, writer } = scope;
+    const all = row?.active === undefined ? conditions : [row.active, ...conditions];
+    if (all.length === 0) {
+      print(scope);
       return;
     }
-    scope.writer.open('if (lane == 0)');
-    scope.writer.line(line);
-    scope.writer.close();
+    writer.open(`if (${all.join(' && ')})`);
+    print({ ...scope, row: row && { ...row, active: undefined } });
+    writer.close();
+  }
+
+  /** The invocations that work on a row together: the whole workgroup where rows are not side by side. */
+  private rowOf({ row }: Scope): { readonly lanes: number; readonly lane: string } {
+    const { workgroupSize, abreast } = this.context;
+    return row === undefined ? { lanes: workgroupSize, lane: 'lane' } : { lanes: abreast!.lanes, lane: row.lane };
   }
 
   private if(scope: Scope, statement: KIf): void {
     const condition = printExpr(this.context, scope, statement.condition);
+    const { row } = scope;
+    const { abreast } = this.context;
+    if (row !== undefined && abreast!.lanes > 1 && abreast!.apart.has(statement) && hasReductions([statement])) {
+      this.both(scope, row, condition, statement);
+      return;
+    }
     const before = this.context.barriers;
     const start = this.pending;
     const [then, otherwise] = [new Writer(), new Writer()];
@@ -132,11 +170,25 @@ export class StatementPrinter {
     scope.writer.close();
   }
 
+  /**
+   * A branch that some of the rows side by side take and others not, with barriers in it: all rows go through both arms, and do one of them.
+   * What a row loads in the other, outside of lanes loops, is of no use to it, but WGSL lets every index be loaded from.
+   */
+  private both(scope: Scope, row: RowScope, condition: Value, { then, otherwise }: KIf): void {
+    const not = `!${wrap(condition, level.atom)}`;
+    for (const [arm, taken] of [[then, wrap(condition, level.compare)] as const, [otherwise, not] as const]) {
+      if (arm.length === 0) continue;
+      const active = this.context.names.fresh('here');
+      scope.writer.line(`let ${active} = ${row.active === undefined ? '' : `${row.active} && `}${taken};`);
+      this.block({ ...scope, row: { ...row, active } }, arm);
+    }
+  }
+
   /** A value that decides whether barriers are reached, in a form that WGSL's analysis knows to be the same everywhere. */
   private agree(scope: Scope, value: Value): Value {
     if (value.steady) return value;
     if (scope.inLanes) throw new CompilerBug('wgsl', 'a barrier depends on a lane');
-    this.context.shared.add('agreed');
+    this.context.shared.agreed = true;
     this.context.barriers++;
     if (value.type === 'index') return atom('index', `agreed(${argument(value)}, lane)`, true);
     const text = `agreed(select(0, 1, ${argument(value)}), lane) != 0`;
@@ -158,26 +210,29 @@ export class StatementPrinter {
     const to = this.bound(scope, loop.variable, printExpr(context, scope, loop.to));
     const four = context.vectors.loops.has(loop);
     const partials = loop.reduce.map((reduce) => this.accumulator(scope, `${reduce.name}_part`, reduce, four));
-    const own = four ? '4 * lane' : 'lane';
-    const start = from.text === '0' ? own : `${wrap(from, level.add)} + ${own}`;
-    const step = context.workgroupSize * (four ? 4 : 1);
+    const { lanes, lane } = this.rowOf(scope);
+    const own = four && lane !== '0' ? `4 * ${lane}` : lane;
+    const start = from.text === '0' ? own : `${wrap(from, level.add)}${own === '0' ? '' : ` + ${own}`}`;
+    const step = lanes * (four ? 4 : 1);
     const row = context.rows.get(loop);
     if (row !== undefined) this.row(scope, loop, row, partials, { start, step, to });
     else {
-      const variable = context.names.fresh(loop.variable);
-      scope.writer.open(`for (var ${variable} = ${start}; ${variable} < ${to}; ${variable} += ${step})`);
-      this.accumulate(lanesScope(scope, loop, variable, four), loop, partials, four);
-      scope.writer.close();
+      this.where(scope, [], (inner) => {
+        const variable = context.names.fresh(loop.variable);
+        scope.writer.open(`for (var ${variable} = ${start}; ${variable} < ${to}; ${variable} += ${step})`);
+        this.accumulate(lanesScope(inner, loop, variable, four), loop, partials, four);
+        scope.writer.close();
+      });
     }
     loop.reduce.forEach((reduce, i) => {
       const name = context.names.fresh(reduce.name);
       const partial = four ? acrossFour(reduce, partials[i]!) : partials[i]!;
-      scope.writer.line(`let ${name} = ${acrossWorkgroup(context, reduce, partial)};`);
+      scope.writer.line(`let ${name} = ${acrossRow(context, reduce, partial, lanes)};`);
       this.define(scope, reduce.name, atom(reduce.type, name, false));
     });
   }
 
-  /** A lanes loop over a row that is kept, one round of the workgroup after the other; the first loop loads it. */
+  /** A lanes loop over a row that is kept, one round of its invocations after the other; the first loop loads it. */
   private row(
     scope: Scope,
     loop: KLoop,
@@ -190,12 +245,13 @@ export class StatementPrinter {
     const { writer } = scope;
     const rounds = Array.from({ length: row.rounds }, (_, n) => n);
     const numbered = (name: string, n: number): string => (row.rounds === 1 ? name : `${name}_${n + 1}`);
-    /** Prints for one round what only invocations that have lanes in it may do. */
-    const guarded = (n: number, print: (lanes: Scope) => void): void => {
-      const lanes = this.kept.get(row)!.lanes[n]!;
-      if (n >= row.full) writer.open(`if (${lanes} < ${to})`);
-      print(lanesScope(scope, loop, lanes, four));
-      if (n >= row.full) writer.close();
+    /** Prints for each round what only invocations that have lanes in it may do. */
+    const inRounds = (print: (n: number, lanes: Scope) => void): void => {
+      const first = this.kept.get(row)!.lanes;
+      const printRound = (n: number, inner: Scope): void => print(n, lanesScope(inner, loop, first[n]!, four));
+      if (row.full > 0) this.where(scope, [], (inner) => rounds.slice(0, row.full).map((n) => printRound(n, inner)));
+      for (const n of rounds.slice(row.full))
+        this.where(scope, [`${first[n]!} < ${to}`], (inner) => printRound(n, inner));
     };
     if (loop === row.first) {
       writer.comment('Read once, and kept.');
@@ -211,20 +267,38 @@ export class StatementPrinter {
         return [key, names] as const;
       });
       this.kept.set(row, { lanes, values: new Map(values) });
-      for (const n of rounds) {
-        guarded(n, (inner) => {
-          for (const [key, names] of values)
-            writer.line(`${names[n]!} = ${printLoad(context, inner, row.loads.get(key)!, undefined).text};`);
-        });
-      }
+      inRounds((n, inner) => {
+        for (const [key, names] of values)
+          writer.line(`${names[n]!} = ${printLoad(context, inner, row.loads.get(key)!, undefined).text};`);
+      });
     }
     const { values } = this.kept.get(row)!;
-    for (const n of rounds) {
+    inRounds((n, inner) => {
       const keptLoads = [...row.keys].map(
         ([load, key]) => [load, atom('f32', values.get(key)![n]!, false, four)] as const,
       );
-      guarded(n, (inner) => this.accumulate({ ...inner, kept: new Map(keptLoads) }, loop, partials, four));
-    }
+      this.accumulate({ ...inner, kept: new Map(keptLoads) }, loop, partials, four);
+    });
+  }
+
+  /** Iterations of a serial loop, several at a time. */
+  private sideBySide(scope: Scope, loop: KLoop, { lanes, rows }: Abreast): void {
+    const { context } = this;
+    const { writer } = scope;
+    const synchronised = lanes > 1 && hasReductions(loop.body);
+    const limit = (expr: KExpr): Value => {
+      const value = printExpr(context, scope, expr);
+      return synchronised ? this.agree(scope, value) : value;
+    };
+    const from = limit(loop.from);
+    const end = this.bound(scope, loop.variable, limit(loop.to));
+    const first = context.names.fresh(`${loop.variable}_first`);
+    const variable = context.names.fresh(loop.variable);
+    writer.open(`for (var ${first} = ${from.text}; ${first} < ${end}; ${first} += ${rows})`);
+    const row = printRow(context, writer, variable, first, end);
+    const values = new Map(scope.values).set(loop.variable, atom('index', variable, false));
+    this.block({ ...scope, row, values }, loop.body);
+    writer.close();
   }
 
   /** `serial` and `steps`: one iteration after the other, by all invocations together or by each for itself. */
@@ -235,7 +309,8 @@ export class StatementPrinter {
     const totals = loop.reduce.map((reduce) => this.accumulator(scope, reduce.name, reduce));
     const variable = context.names.fresh(loop.variable);
 
-    const accountedFor = scope.inLanes ? undefined : bodyAccesses(loop, this.stored);
+    const alone = scope.inLanes || scope.row !== undefined;
+    const accountedFor = alone ? undefined : bodyAccesses(loop, this.stored, context.abreast?.loops);
     const before = context.barriers;
     const start = this.pending.copy();
     const inner = new Writer();
@@ -292,6 +367,6 @@ function lanesScope(scope: Scope, loop: KLoop, variable: string, four: boolean):
 }
 
 /** What one iteration touches. */
-function bodyAccesses(loop: KLoop, stored: ReadonlySet<string>): Accesses {
-  return accessesOf({ ...loop, mode: 'serial' }, stored);
+function bodyAccesses(loop: KLoop, stored: ReadonlySet<string>, abreast: ReadonlySet<KLoop> | undefined): Accesses {
+  return accessesOf({ ...loop, mode: 'serial' }, stored, abreast);
 }

@@ -20,6 +20,8 @@ export interface WgslTarget {
    * array<vec4<f32>>; what is bound is the same, down to the byte. Default true.
    */
   readonly vectors?: boolean;
+  /** Whether a workgroup does one task of a kernel's grid, even where tasks are short rows. Default false. */
+  readonly wholeTasks?: boolean;
   /** maxStorageBuffersPerShaderStage of the device; what WebGPU guarantees, 8, if not given. Decides which kernels may share a module. */
   readonly storageBuffers?: number;
 }
@@ -43,7 +45,8 @@ export interface WgslKernel {
   }[];
   /**
    * Extents over scalars; their product is the number of tasks. One workgroup runs one task: workgroup (x, y, z) of a
-   * dispatch of X * Y * Z does task taskBase + x + X * (y + Y * z), and nothing if there is no such task.
+   * dispatch of X * Y * Z does task taskBase + x + X * (y + Y * z), and nothing if there is no such task. Where rows are short, one
+   * of these tasks may be several neighbours along the innermost axis of the kernel's own grid; see abreast.ts.
    */
   readonly grid: readonly KExpr[];
 }

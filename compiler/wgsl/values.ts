@@ -1,7 +1,9 @@
 /** Values while a kernel is being printed, and what all of one kernel's text shares. */
 import type { BufferDecl, KernelType, KLoad, KLoop } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import type { Abreast } from './abreast.js';
 import type { Names } from './names.js';
+import type { Shared } from './reduce.js';
 import type { KeptRow } from './rows.js';
 import { vectorType } from './types.js';
 import type { Vectors } from './vectors.js';
@@ -59,11 +61,21 @@ export interface Scope {
   /** Inside of a lanes loop: each invocation has its own values. */
   readonly inLanes: boolean;
   readonly values: Map<string, Value>;
+  /** Where a workgroup does several rows side by side: this invocation's. */
+  readonly row?: RowScope | undefined;
   /** Inside of a lanes loop that goes by fours: its variable, and the first of this invocation's four lanes. */
   readonly firstOfFour?: { readonly variable: string; readonly lane: Value };
   /** Inside of a loop over a row that is kept in registers: the variables that hold this round's elements. */
   readonly kept?: ReadonlyMap<KLoad, Value>;
   readonly writer: Writer;
+}
+
+export interface RowScope {
+  /** Which of the workgroup's rows, and which of the row's invocations this is. */
+  readonly number: string;
+  readonly lane: string;
+  /** Whether there is such a row here, and it is meant to do what it does; undefined where that has been asked. */
+  readonly active?: string | undefined;
 }
 
 export interface KernelContext {
@@ -74,8 +86,10 @@ export interface KernelContext {
   readonly rows: ReadonlyMap<KLoop, KeptRow>;
   readonly buffers: ReadonlyMap<string, BoundBuffer>;
   readonly scalars: ReadonlyMap<string, Value>;
-  /** Shared functions and variables the body has turned out to need. */
-  readonly shared: Set<string>;
+  readonly abreast: Abreast | undefined;
+  /** Where rows are side by side: the names of what tells an invocation its row. */
+  readonly row?: Pick<RowScope, 'number' | 'lane'>;
+  readonly shared: Shared;
   /** Counts what only uniform control flow may contain. */
   barriers: number;
 }

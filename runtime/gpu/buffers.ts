@@ -69,16 +69,30 @@ export class BufferPool {
    * To be called within the session's guard.
    */
   take(bytes: number, flags: number): GPUBuffer {
-    // A class may be larger than a buffer can be; then exactly what is asked for.
-    const rounded = sizeClass(bytes);
-    const size = rounded > this.session.limits.bufferBytes ? Math.ceil(bytes / 16) * 16 : rounded;
-    const idle = this.#idle.get(keyOf(size, flags))?.pop();
-    if (idle !== undefined) return idle.buffer;
+    const idle = this.takeIdle(bytes, flags);
+    if (idle !== undefined) return idle;
+    const size = this.#sizeFor(bytes);
     const mappedAtCreation = (flags & usage.mapWrite) !== 0;
     const buffer = this.session.device.createBuffer({ size, usage: flags, mappedAtCreation });
     this.#all.add(buffer);
     this.#bytes += buffer.size;
     return buffer;
+  }
+
+  /** The same where one is waiting, for which nothing has to be guarded. */
+  takeIdle(bytes: number, flags: number): GPUBuffer | undefined {
+    return this.#idle.get(keyOf(this.#sizeFor(bytes), flags))?.pop()?.buffer;
+  }
+
+  /** A class may be larger than a buffer can be; then exactly what is asked for. */
+  #sizeFor(bytes: number): number {
+    const rounded = sizeClass(bytes);
+    return rounded > this.session.limits.bufferBytes ? Math.ceil(bytes / 16) * 16 : rounded;
+  }
+
+  /** Whether the pool has made a buffer, and not freed it. */
+  owns(buffer: GPUBuffer): boolean {
+    return this.#all.has(buffer);
   }
 
   /** Takes a buffer back that no submitted work uses any more. */

@@ -128,11 +128,17 @@ export class Launch {
   #take(decl: BufferDecl, count: number, flags: number): GPUBuffer {
     const bytes = boundBytes(decl, count);
     const { session, problems } = this.state;
-    const { result, problem } = session.guard(`'${decl.name}' (${bytes} bytes)`, () => session.pool.take(bytes, flags));
-    problems.push(problem);
-    this.#taken.push(result);
-    this.#bound.set(decl.name, { buffer: result, bytes });
-    return result;
+    const make = (): GPUBuffer => {
+      const { result, problem } = session.guard(`'${decl.name}' (${bytes} bytes)`, () =>
+        session.pool.take(bytes, flags),
+      );
+      problems.push(problem);
+      return result;
+    };
+    const buffer = session.pool.takeIdle(bytes, flags) ?? make();
+    this.#taken.push(buffer);
+    this.#bound.set(decl.name, { buffer, bytes });
+    return buffer;
   }
 
   #bind(decl: BufferDecl, buffer: GPUBuffer, count: number): void {
@@ -207,21 +213,13 @@ export class Launch {
         pass = encoder.beginComputePass({ label: kernel.name, timestampWrites });
       }
       pass!.setPipeline(pipeline.pipeline);
-      pass!.setBindGroup(
-        0,
-        device.createBindGroup({
-          layout: pipeline.layout,
-          entries: [
-            { binding: 0, resource: { buffer: uniform, offset: slot, size: slotBytes } },
-            ...kernel.bindings.map(({ binding, buffer }) => {
-              const bound = this.#bound.get(buffer);
-              if (bound === undefined)
-                throw new Error(`kernel ${kernel.name} binds '${buffer}', which its program has not`);
-              return { binding, resource: { buffer: bound.buffer, offset: 0, size: bound.bytes } };
-            }),
-          ],
-        }),
-      );
+      const shown = kernel.bindings.map(({ buffer }) => {
+        const bound = this.#bound.get(buffer);
+        if (bound === undefined) throw new Error(`kernel ${kernel.name} binds '${buffer}', which its program has not`);
+        return { buffer: bound.buffer, offset: 0, size: bound.bytes };
+      });
+      const scalars = { buffer: uniform, offset: slot, size: slotBytes };
+      pass!.setBindGroup(0, session.bindGroups.get(pipeline, [scalars, ...shown]));
       pass!.dispatchWorkgroups(...size);
       if (queries !== undefined) pass!.end();
     });
@@ -248,7 +246,8 @@ export class Launch {
       await this.#reportTimes();
     }
     await this.#uploader?.finish();
-    for (const buffer of this.#taken) session.pool.give(buffer);
+    // The pool gives the latest first: a call like this one takes the same buffers for the same ends.
+    for (const buffer of this.#taken.reverse()) session.pool.give(buffer);
     this.#taken.length = 0;
   }
 

@@ -3,7 +3,7 @@
  * the gradient's kernel reads nearly every field there is. So buffers that are always filled together become one:
  *
  *   fields that one kernel writes   one after the other, in one buffer
- *   lengths                         side by side, in one buffer of [B, number of lengths]
+ *   lengths, labels, other ints     utterance by utterance, in one buffer of [B, all that an utterance has]
  *
  * What different kernels write stays apart, so kernels that could run at the same time still can.
  */
@@ -13,24 +13,37 @@ import type { BufferDecl, KExpr, Kernel, KernelProgram, KStmt } from '../../comp
 /** Where a buffer's elements are found after packing. */
 interface Place {
   readonly buffer: string;
-  /** Elements per utterance of what comes before it; absent where nothing does. */
-  readonly before?: KExpr;
+  /** What its indices grow by, in a kernel for utterance b; absent where nothing comes before. */
+  readonly start?: (b: KExpr) => KExpr;
   /** For one element per utterance: of how many neighbours it is which. */
-  readonly column?: { readonly of: number; readonly at: number };
+  readonly column?: { readonly of: KExpr; readonly at: KExpr };
 }
 
 /** Name of the buffer that holds several. */
 export const packedName = (members: readonly string[]): string => members.join('_');
 
-/** Several arrays [B] as one [B, number of arrays]. */
-export function interleave(arrays: readonly Int32Array[]): Int32Array {
-  const [first] = arrays;
-  const result = new Int32Array((first?.length ?? 0) * arrays.length);
-  for (const [column, array] of arrays.entries()) {
-    for (let b = 0; b < array.length; b++) result[b * arrays.length + column] = array[b]!;
+/** Several arrays, of B utterances each, as one: each utterance's part of all of them, then the next one's. */
+export function interleave(arrays: readonly Int32Array[], B: number): Int32Array {
+  const result = new Int32Array(arrays.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (let b = 0; b < B; b++) {
+    for (const array of arrays) {
+      const own = array.length / B;
+      result.set(array.subarray(b * own, (b + 1) * own), at);
+      at += own;
+    }
   }
   return result;
 }
+
+/**
+ * The int inputs that become one buffer, lengths first. Tables with two axes and more stay apart, since they may be large.
+ * @param others names of the other int inputs, with their number of axes beside the batch
+ */
+export const packedInts = (lengths: readonly string[], others: readonly (readonly [string, number])[]): string[] => [
+  ...lengths,
+  ...others.filter(([name, axes]) => axes < 2 && !lengths.includes(name)).map(([name]) => name),
+];
 
 /**
  * The same program with fewer buffers.
@@ -47,23 +60,38 @@ export function packBuffers(program: KernelProgram, lengths: readonly string[]):
     if (taken.has(name)) continue;
     let before: KExpr | undefined;
     for (const member of members) {
-      places.set(member, { buffer: name, ...(before === undefined ? {} : { before }) });
-      const own = declOf
-        .get(member)!
-        .shape.slice(1)
-        .reduce((product, extent) => k.mul(product, extent), k.index(1));
+      const start = before;
+      const place = start && { start: () => k.mul(k.scalar('B', 'index'), start) };
+      places.set(member, { buffer: name, ...place });
+      const own = perUtterance(declOf.get(member)!);
       before = before === undefined ? own : k.add(before, own);
     }
     const first = declOf.get(members[0]!)!;
     const layout = members.map((member) => declOf.get(member)!.layout).join(', then ');
     packs.set(first.name, { ...first, name, shape: [k.scalar('B', 'index'), before!], layout });
   }
-  if (lengths.length > 1 && !taken.has(packedName(lengths))) {
-    const name = packedName(lengths);
-    for (const [at, length] of lengths.entries())
-      places.set(length, { buffer: name, column: { of: lengths.length, at } });
-    const shape = [k.scalar('B', 'index'), k.index(lengths.length)];
-    packs.set(lengths[0]!, { name, element: 'i32', role: 'input', shape, layout: `${name}[b][which]` });
+  const tables = program.buffers.filter(({ element, role }) => element === 'i32' && role === 'input');
+  const ints = packedInts(
+    lengths,
+    tables.map(({ name, shape }) => [name, shape.length - 1] as const),
+  );
+  const name = packedName(ints);
+  if (ints.length > 1 && !taken.has(name)) {
+    const extents = ints.map((each) => perUtterance(declOf.get(each)!));
+    const all = sum(extents);
+    for (const [n, each] of ints.entries()) {
+      const before = sum(extents.slice(0, n));
+      // Its own elements of the utterances before are counted by the index itself.
+      const others = sum(extents.filter((_, other) => other !== n));
+      places.set(
+        each,
+        declOf.get(each)!.shape.length === 1
+          ? { buffer: name, column: { of: all, at: before } }
+          : { buffer: name, start: (b) => k.add(k.mul(b, others), before) },
+      );
+    }
+    const layout = `${name}[b]: ${ints.map((each) => declOf.get(each)!.layout).join(', then ')}`;
+    packs.set(ints[0]!, { name, element: 'i32', role: 'input', shape: [k.scalar('B', 'index'), all], layout });
   }
   return {
     ...program,
@@ -71,6 +99,12 @@ export function packBuffers(program: KernelProgram, lengths: readonly string[]):
     phases: program.phases.map((phase) => phase.map((kernel) => withPlaces(kernel, places))),
   };
 }
+
+const sum = (extents: readonly KExpr[]): KExpr => extents.reduce((total, each) => k.add(total, each), k.index(0));
+
+/** Elements that a buffer has for one utterance. */
+const perUtterance = ({ shape }: BufferDecl): KExpr =>
+  shape.slice(1).reduce((product, extent) => k.mul(product, extent), k.index(1));
 
 /** For each kernel, the fields that it and no other writes, where those are several. */
 function fieldsWrittenTogether(program: KernelProgram): string[][] {
@@ -101,11 +135,9 @@ function withPlaces(kernel: Kernel, places: ReadonlyMap<string, Place>): Kernel 
   const moved = (buffer: string, index: KExpr): { buffer: string; index: KExpr } => {
     const place = places.get(buffer);
     if (place === undefined) return { buffer, index };
-    const { column, before } = place;
-    if (column !== undefined) {
-      return { buffer: place.buffer, index: k.add(k.mul(index, k.index(column.of)), k.index(column.at)) };
-    }
-    if (before === undefined) return { buffer: place.buffer, index };
+    const { column } = place;
+    if (column !== undefined) return { buffer: place.buffer, index: k.add(k.mul(index, column.of), column.at) };
+    if (place.start === undefined) return { buffer: place.buffer, index };
     let start = starts.get(buffer);
     if (start === undefined) {
       start = `${buffer}_start`;
@@ -162,7 +194,8 @@ function withPlaces(kernel: Kernel, places: ReadonlyMap<string, Place>): Kernel 
     ([buffer, name]): KStmt => ({
       kind: 'let',
       name,
-      value: k.mul(k.scalar('B', 'index'), places.get(buffer)!.before!),
+      // The first axis of every grid is the batch.
+      value: places.get(buffer)!.start!(k.variable(kernel.grid[0]!.variable, 'index')),
     }),
   );
   return { ...kernel, body: [...lets, ...body] };

@@ -4,7 +4,7 @@ import type { Batch, Runner } from '../device.js';
 import type { SpecSignature } from '../signature.js';
 import type { HostArray } from './call.js';
 import { GpuExecutor } from './executor.js';
-import { interleave, packedName } from './packing.js';
+import { interleave, packedInts, packedName } from './packing.js';
 import type { GpuProgram } from './program.js';
 import type { GpuHost, GpuSession } from './session.js';
 
@@ -52,11 +52,17 @@ export class GpuRunner implements Runner {
       loss: batch.out.loss,
     };
     for (const { name } of this.signature.inputs) buffers[name] = batch.gpuInputs?.[name] ?? batch.inputs[name]!;
-    const names = this.signature.lengths.map(({ argument }) => argument);
-    const lengths = names.map((name) => batch.lengths[name]!);
-    for (const [n, name] of names.entries()) buffers[name] = lengths[n]!;
+    const { inputs, lengths } = this.signature;
+    for (const { argument } of lengths) buffers[argument] = batch.lengths[argument]!;
     // As programs have them whose buffers are packed.
-    if (lengths.length > 1) buffers[packedName(names)] = interleave(lengths);
+    const ints = packedInts(
+      lengths.map(({ argument }) => argument),
+      inputs.filter(({ element }) => element === 'i32').map(({ name, dims }) => [name, dims.length] as const),
+    );
+    if (ints.length > 1) {
+      const arrays = ints.map((name) => buffers[name] as Int32Array);
+      buffers[packedName(ints)] = interleave(arrays, batch.B);
+    }
     const gradients = { ...batch.out.gradients, ...batch.out.gpuGradients };
     for (const [name, array] of Object.entries(gradients)) buffers[`grad_${name}`] = array;
     for (const [name, array] of Object.entries(batch.out.perNode ?? {})) buffers[`node_${name}`] = array;

@@ -4,6 +4,7 @@
 import type { GpuAccess } from '../device.js';
 import { TrellisError } from '../errors.js';
 import { type AdapterSummary, adapterName, chooseAdapter, summarize } from './adapter.js';
+import { BindGroups } from './bind-groups.js';
 import { BufferPool, usage } from './buffers.js';
 import { PipelineCache } from './pipelines.js';
 
@@ -84,6 +85,7 @@ export class GpuSession {
   readonly profile: GpuOptions['profile'];
   readonly pool: BufferPool;
   readonly pipelines: PipelineCache;
+  readonly bindGroups: BindGroups;
   #lost: TrellisError | undefined;
   readonly #whenLost: Promise<void>;
   readonly #waiting: (() => void)[] = [];
@@ -101,6 +103,7 @@ export class GpuSession {
     this.profile = options.profile;
     this.pool = new BufferPool(this);
     this.pipelines = new PipelineCache(this);
+    this.bindGroups = new BindGroups(device, this.pool);
     this.#whenLost = device.lost.then(({ reason, message }) => {
       const why = reason === 'destroyed' ? 'it was destroyed' : message.trim() || 'no reason was given';
       this.#lost = new TrellisError(

@@ -6,6 +6,7 @@ import type { Kernel, KernelProgram, KLoop, KStmt } from '../../compiler/kernel/
 import {
   fitTogether,
   guaranteedStorageBuffers,
+  lanesFor,
   printWgsl,
   type WgslProgram,
   type WgslTarget,
@@ -13,13 +14,11 @@ import {
 
 /** A subgroup of most GPUs: fewer invocations gain nothing. */
 const FEWEST = 32;
-/** Neighbours that one invocation works through one after the other, before another invocation helps. */
-const EACH = 4;
 
 /**
  * As `printWgsl`, with at most the target's number of invocations. Kernels of one phase that take workgroups of one size
  * are one dispatch, as far as the buffers allow that it may bind.
- * @param together false: every kernel has a dispatch of its own, in the program's order
+ * @param together false: every kernel has a dispatch of its own, in the program's order, and every task a workgroup
  */
 export function printSized(program: KernelProgram, target: WgslTarget, together = true): WgslProgram {
   const { workgroupSize: most, storageBuffers = guaranteedStorageBuffers, vectors = true } = target;
@@ -39,7 +38,7 @@ export function printSized(program: KernelProgram, target: WgslTarget, together 
     }
     return groups;
   });
-  return printWgsl(program, target, groups);
+  return printWgsl(program, together ? target : { ...target, wholeTasks: true }, groups);
 
   function fits(kernels: readonly Kernel[]): boolean {
     return fitTogether(program, kernels, storageBuffers, vectors);
@@ -62,9 +61,9 @@ export function invocations(kernel: Kernel, most: number): number {
   const counts = lanesLoops(kernel.body).map(({ from, to }) =>
     from.op === 'const' && to.op === 'const' ? to.value - from.value : Number.POSITIVE_INFINITY,
   );
-  const widest = Math.max(1, ...counts);
+  const widest = Math.max(0, ...counts);
   if (widest === Number.POSITIVE_INFINITY) return most;
-  return Math.min(most, Math.max(FEWEST, 2 ** Math.ceil(Math.log2(widest / EACH))));
+  return Math.min(most, Math.max(FEWEST, lanesFor(widest)));
 }
 
 function lanesLoops(body: readonly KStmt[]): KLoop[] {

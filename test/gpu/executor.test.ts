@@ -1,5 +1,5 @@
 /** The executor with hand-written kernels: data in and out, chunks, buffers of the caller's, errors, loss of the device. */
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { sizeClass, usage } from '../../runtime/gpu/buffers.js';
 import { GpuExecutor } from '../../runtime/gpu/executor.js';
 import type { GpuProgram } from '../../runtime/gpu/program.js';
@@ -18,6 +18,24 @@ function withCode(name: string, change: (code: string) => string): GpuProgram {
     phase.map((kernel) => (kernel.name === name ? { ...kernel, code: change(kernel.code) } : kernel)),
   );
   return { ...program, text: { ...program.text, phases } };
+}
+
+/** Counts the calls that make something or submit work, by name. */
+function counting(device: GPUDevice): Map<string, number> {
+  const count = new Map<string, number>();
+  const watch = <Owner extends object>(owner: Owner, names: readonly (keyof Owner & string)[]): void => {
+    for (const name of names) {
+      const original = (owner[name] as (...args: unknown[]) => unknown).bind(owner);
+      const counted = (...args: unknown[]): unknown => {
+        count.set(name, (count.get(name) ?? 0) + 1);
+        return original(...args);
+      };
+      Object.assign(owner, { [name]: counted });
+    }
+  };
+  watch(device, ['createBuffer', 'createBindGroup', 'createCommandEncoder']);
+  watch(device.queue, ['submit']);
+  return count;
 }
 
 /** The same bits. A matcher would look at millions of elements one by one. */
@@ -91,6 +109,46 @@ describe.skipIf(missing !== undefined)('a call', () => {
       code: 'not-supported',
       message: expect.stringMatching(/'acts' of one utterance takes 0\.0 MiB|binds at most/),
     });
+  });
+
+  test('is one submission, and like the last one makes nothing anew', async () => {
+    const { host, executor } = open();
+    const session = await host.session();
+    const count = counting(session.device);
+    const made = async (run: () => Promise<void>): Promise<Record<string, number>> => {
+      count.clear();
+      await run();
+      return Object.fromEntries(count);
+    };
+    const perCall = { submit: 1, createCommandEncoder: 1 };
+    const first = await made(() => expectSums(executor, 3, 5));
+    expect(first).toMatchObject({ ...perCall, createBindGroup: 3 });
+    expect(await made(() => expectSums(executor, 3, 5))).toEqual(perCall);
+    // Other sizes in the same buffers are other bindings; then both are there.
+    expect(await made(() => expectSums(executor, 2, 5))).toMatchObject({ ...perCall, createBindGroup: 3 });
+    for (const samples of [3, 2, 3]) expect(await made(() => expectSums(executor, samples, 5))).toEqual(perCall);
+    // Buffers of the caller's are not kept alive by groups.
+    const acts = session.device.createBuffer({ size: 480, usage: usage.storage | usage.copyTarget });
+    const call = sumsCall(3, 5);
+    session.device.queue.writeBuffer(acts, 0, call.acts);
+    for (let n = 0; n < 2; n++) {
+      const own = await made(() => executor.run({ ...call, buffers: { ...call.buffers, acts } }));
+      expect(own.createBindGroup).toBe(2);
+    }
+    expectSame(call.grad, call.expected.grad);
+  });
+
+  test('finds its way when buffers have come and gone', async () => {
+    const { host, executor } = open();
+    const { pool, bindGroups } = await host.session();
+    const get = vi.spyOn(bindGroups, 'get');
+    for (let n = 0; n < 60; n++) await expectSums(executor, 1 + (n % 7), 1 + ((5 * n) % 11));
+    const groups = new Set(get.mock.results.map(({ value }) => value));
+    expect(groups.size).toBeLessThan(get.mock.calls.length);
+    // All that waits is freed, as after some seconds; what was bound before is bound no more.
+    for (let n = 0; n < 20; n++) pool.endCall();
+    expect(pool.stats.buffers).toBe(0);
+    await expectSums(executor, 3, 5);
   });
 
   test('infinities and NaN come out as such', async () => {

@@ -18,6 +18,7 @@ export interface Variant {
   readonly workgroupSize: number;
   readonly maxWorkgroupStorage?: number;
   readonly vectors?: boolean;
+  readonly wholeTasks?: boolean;
   /** All kernels of a phase in one module. */
   readonly together?: boolean;
 }
