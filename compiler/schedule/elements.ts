@@ -5,7 +5,7 @@
 
 import { type GraphBuilder, operands } from '../graph/build.js';
 import { collect, freeIndices } from '../graph/free.js';
-import type { Expr, IndexRef, PrimExpr, SelectExpr } from '../graph/graph.js';
+import type { Expr, IndexRef, PrimExpr, ReduceExpr, SelectExpr } from '../graph/graph.js';
 
 /** The outermost subexpressions that satisfy `wanted`, in order of first appearance. */
 export function outermost(root: Expr, wanted: (expr: Expr) => boolean): Expr[] {
@@ -18,11 +18,12 @@ export function outermost(root: Expr, wanted: (expr: Expr) => boolean): Expr[] {
   return [...found];
 }
 
-/** v === k ? value : 0 */
+/** v === k ? value : 0; with `over`, the sum of that over an index that k and value may depend on. */
 export interface Point {
   readonly at: Expr;
   readonly value: Expr;
   readonly negative: boolean;
+  readonly over?: ReduceExpr;
 }
 
 /** An output's equation taken apart: outside(inside - points), where `outside` is the same for all rows. */
@@ -85,15 +86,20 @@ function withoutPoints(
       const rest = visit(argument, !negative);
       return rest === argument ? expr : rest && builder.prim('neg', rest);
     }
-    const point = pointOf(expr, element);
-    if (!point) return expr;
-    points.push({ ...point, negative });
+    const found = pointsOf(expr, element, negative, builder);
+    if (!found) return expr;
+    points.push(...found);
     return undefined;
   };
   return { dense: visit(sum, false), points };
 }
 
-function pointOf(expr: Expr, element: IndexRef): { at: Expr; value: Expr } | undefined {
+function pointsOf(expr: Expr, element: IndexRef, negative: boolean, builder: GraphBuilder): Point[] | undefined {
+  if (expr.op === 'reduce' && expr.reduction === 'sum') {
+    const { dense, points } = withoutPoints(expr.body, element, builder);
+    if (dense || points.some(({ over }) => over)) return undefined;
+    return points.map((point) => ({ ...point, negative: point.negative !== negative, over: expr }));
+  }
   if (expr.op !== 'select') return undefined;
   const [condition, value, otherwise] = (expr as SelectExpr).args;
   if (condition.op !== 'compare' || condition.compare !== 'eq' || otherwise.op !== 'const' || otherwise.value !== 0)
@@ -101,7 +107,7 @@ function pointOf(expr: Expr, element: IndexRef): { at: Expr; value: Expr } | und
   const [left, right] = condition.args;
   const at = left === element ? right : right === element ? left : undefined;
   if (!at || [at, value].some((each) => freeIndices(each).includes(element))) return undefined;
-  return { at, value };
+  return [{ at, value, negative }];
 }
 
 /**
