@@ -86,20 +86,21 @@ function withoutPoints(
       const rest = visit(argument, !negative);
       return rest === argument ? expr : rest && builder.prim('neg', rest);
     }
-    const found = pointsOf(expr, element, negative, builder);
-    if (!found) return expr;
-    points.push(...found);
+    if (expr.op === 'reduce' && expr.reduction === 'sum') {
+      const { dense, points: inside } = withoutPoints(expr.body, element, builder);
+      if (inside.length === 0 || inside.some(({ over }) => over)) return expr;
+      points.push(...inside.map((point) => ({ ...point, negative: point.negative !== negative, over: expr })));
+      return dense && builder.reduce('sum', expr.index, expr.extent, dense);
+    }
+    const point = pointOf(expr, element);
+    if (!point) return expr;
+    points.push({ ...point, negative });
     return undefined;
   };
   return { dense: visit(sum, false), points };
 }
 
-function pointsOf(expr: Expr, element: IndexRef, negative: boolean, builder: GraphBuilder): Point[] | undefined {
-  if (expr.op === 'reduce' && expr.reduction === 'sum') {
-    const { dense, points } = withoutPoints(expr.body, element, builder);
-    if (dense || points.some(({ over }) => over)) return undefined;
-    return points.map((point) => ({ ...point, negative: point.negative !== negative, over: expr }));
-  }
+function pointOf(expr: Expr, element: IndexRef): { at: Expr; value: Expr } | undefined {
   if (expr.op !== 'select') return undefined;
   const [condition, value, otherwise] = (expr as SelectExpr).args;
   if (condition.op !== 'compare' || condition.compare !== 'eq' || otherwise.op !== 'const' || otherwise.value !== 0)
@@ -107,7 +108,7 @@ function pointsOf(expr: Expr, element: IndexRef, negative: boolean, builder: Gra
   const [left, right] = condition.args;
   const at = left === element ? right : right === element ? left : undefined;
   if (!at || [at, value].some((each) => freeIndices(each).includes(element))) return undefined;
-  return [{ at, value, negative }];
+  return { at, value };
 }
 
 /**

@@ -1,12 +1,12 @@
 /**
- * Recurrences that ask which residue an index has, told apart by it. Where cells (t, s) differ by s being even or odd, as the
- * blanks and labels of CTC's states do, the vector along s would do for every cell the work of both kinds and throw half of
- * it away. So F over s becomes F_0 and F_1 over q = floor(s / 2), with s = 2 q and s = 2 q + 1 put into the equation: what asks for
- * the residue is then known, and what is looked up by the quotient lies side by side.
+ * Recurrences that ask which residue an index has, told apart by it. Where cells (t, s) differ by s being even or odd, say, a vector
+ * along s would do the work of both kinds for every cell and throw half of it away. So F over s becomes F_0 and F_1 over
+ * q = floor(s / 2), with s = 2 q and s = 2 q + 1 put into the equation: what asks for the residue is then known, and what is
+ * looked up by the quotient lies side by side.
  *
  *   F(t, s) = ... floorDiv(s, k) ...   ->   F_r(t, q) = the same at s = k q + r,  r = 0 .. k - 1
  *
- * All fields that read each other along such an axis are taken apart together; so are sums over it. A read at an index whose
+ * All fields that read each other along such an axis are told apart together, and so are sums over it. A read at an index whose
  * residue is not known chooses among them.
  */
 import { GraphBuilder } from '../graph/build.js';
