@@ -37,7 +37,13 @@ export interface Taken {
 
 export function takeApart(body: Expr, element: IndexRef, row: IndexRef, builder: GraphBuilder): Taken {
   const varies = (expr: Expr): boolean => freeIndices(expr).includes(element);
-  const sums = collect(body, (expr): expr is PrimExpr => isSum(expr) && varies(expr));
+  const sums = new Set<Expr>();
+  const visit = (expr: Expr): void => {
+    if ((isSum(expr) || expr.op === 'reduce') && varies(expr)) sums.add(expr);
+    // What is below a sum over an index is no part of an element by itself.
+    if (expr.op !== 'reduce') operands(expr).forEach(visit);
+  };
+  visit(body);
   for (const sum of sums) {
     const { dense, points } = withoutPoints(sum, element, builder);
     if (points.length === 0) continue;
