@@ -17,7 +17,7 @@ const needs: Readonly<Record<string, number>> = {
   additive: 9,
   'additive-smoothed': 13,
   constrained: 9,
-  ctc: 10,
+  ctc: 9,
   monotonic: 9,
   'ctc-states': 9,
   pruned: 10,
