@@ -27,6 +27,9 @@ import { CompilerBug } from '../source.js';
 import { settled } from './affine.js';
 import { Ranges } from './ranges.js';
 
+/** Into how many kinds cells are told apart at most: each is code of its own. */
+const MOST = 4;
+
 /** Along which axis a field is taken apart, and into how many. */
 interface Split {
   readonly axis: number;
@@ -58,7 +61,8 @@ function findSplits(graph: Graph): Map<string, Split> {
     for (const quotient of collect(field.body, isQuotient)) {
       const [index, ...others] = freeIndices(quotient);
       const axis = index ? field.axes.indexOf(index) : -1;
-      if (axis >= 0 && others.length === 0) give(field, { axis, by: (quotient.args[1] as { value: number }).value });
+      const by = (quotient.args[1] as { value: number }).value;
+      if (axis >= 0 && others.length === 0 && by <= MOST) give(field, { axis, by });
     }
   }
   // What reads, and what is read, along the axis goes with it.

@@ -1,7 +1,7 @@
 /** `trellis align`: which label at which frame, on the best path of each utterance, as a table or as a picture. */
 import { readFile, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import type { Alignment, AlignResult, Loss, Tensor } from '../index.js';
+import type { AlignResult, Alignment, Loss, Tensor } from '../index.js';
 import { type BatchOptions, openBatch, withBatchOptions } from './batch.js';
 import { checkWritable } from './npy.js';
 import { readPositiveInteger } from './options.js';

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { evaluateReference, type LossDefinition } from '../../dsl/index.js';
+import monotonic from '../specs/monotonic-equations.js';
 import rnnt from '../../specs/rnnt-equations.js';
 import { loadCases, utteranceOf } from '../cases.js';
-import monotonic from '../specs/monotonic-equations.js';
 
 const specs: Record<string, LossDefinition> = { rnnt, monotonic };
 const cases = loadCases().filter((one) => one.spec in specs);

@@ -14,14 +14,14 @@ import {
   lattice,
   logSoftmax,
 } from '../../dsl/index.js';
-import monotonicArcs from '../../specs/monotonic.js';
 import multiblank from '../../specs/multiblank.js';
-import rnntArcs from '../../specs/rnnt.js';
 import rnnt from '../../specs/rnnt-equations.js';
 import tdt from '../../specs/tdt.js';
 import { loadCases, utteranceOf } from '../cases.js';
 import { listPaths } from '../lattices.js';
 import { enumeratePaths } from '../oracle.js';
+import monotonicArcs from '../../specs/monotonic.js';
+import rnntArcs from '../../specs/rnnt.js';
 import { asUtterance, harshLogit, problems } from './arbitrary.js';
 
 function expectClose(actual: number, expected: number, tolerance = 1e-10): void {

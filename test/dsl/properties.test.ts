@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { evaluateReference } from '../../dsl/index.js';
+import monotonic from '../specs/monotonic-equations.js';
 import rnnt from '../../specs/rnnt-equations.js';
 import { centralDifferences, dynamicProgram, enumeratePaths, largestError, type Problem } from '../oracle.js';
-import monotonic from '../specs/monotonic-equations.js';
 import { asUtterance, extremeLogit, harshLogit, mildLogit, problems } from './arbitrary.js';
 
 function expectClose(actual: number, expected: number, rounding = 0): void {

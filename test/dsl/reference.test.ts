@@ -17,8 +17,8 @@ import {
   recurrence,
   sum,
 } from '../../dsl/index.js';
-import rnnt from '../../specs/rnnt-equations.js';
 import monotonic from '../specs/monotonic-equations.js';
+import rnnt from '../../specs/rnnt-equations.js';
 
 const header = { name: 'given', inputs: { x: f32('T') } } as const;
 

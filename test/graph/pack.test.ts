@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { compileToGraph, compileToKernels, compileToLlvm, printProgram } from '../../compiler/index.js';
 import { readSpec } from '../../compiler/frontend/index.js';
 import { GraphBuilder, operands } from '../../compiler/graph/build.js';
 import type { Expr, Graph } from '../../compiler/graph/graph.js';
@@ -9,7 +10,6 @@ import { type PackedGraph, packGraph, unpackGraph } from '../../compiler/graph/p
 import { printGraph } from '../../compiler/graph/print.js';
 import { addSize, scaleSize, sizeConst, sizeSymbol } from '../../compiler/graph/size.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
-import { compileToGraph, compileToKernels, compileToLlvm, printProgram } from '../../compiler/index.js';
 import { type PrimitiveName, primitives } from '../../dsl/primitives.js';
 
 const specs = ['specs', 'test/specs']

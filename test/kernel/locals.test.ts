@@ -1,7 +1,7 @@
 /** What only kernels for the CPU hold: memory of a cell's own, hints to fetch, maxima that pass over NaN. */
 import { describe, expect, test } from 'vitest';
 import { interpretProgram } from '../../compiler/kernel/interpret.js';
-import type { KExpr, KernelProgram, KReduce, KStmt, LocalDecl } from '../../compiler/kernel/kernel.js';
+import type { KernelProgram, KExpr, KReduce, KStmt, LocalDecl } from '../../compiler/kernel/kernel.js';
 import { printProgram } from '../../compiler/kernel/print.js';
 import { verifyProgram } from '../../compiler/kernel/verify.js';
 import { printWgsl } from '../../compiler/wgsl/index.js';

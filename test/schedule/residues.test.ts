@@ -77,6 +77,7 @@ describe('a recurrence means the same', () => {
   test.each<[string, Shape]>([
     ['of an extent that is no multiple', { factor: 1 }],
     ['by two divisors', { other: 3 }],
+    ['of more kinds than are worth code of their own', { factor: 5, divisor: 5 }],
   ])('and is left alone %s', (_, shape) => {
     const graph = stated(shape);
     expect(byResidues(graph)).toBe(graph);
