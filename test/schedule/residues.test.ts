@@ -7,6 +7,7 @@ import { addSize, scaleSize, sizeConst } from '../../compiler/graph/size.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
 import { compileToGraph, compileToKernels, printGraph } from '../../compiler/index.js';
 import { printKernel } from '../../compiler/kernel/print.js';
+import { NoOrder, schedule } from '../../compiler/schedule/index.js';
 import { byResidues } from '../../compiler/schedule/residues.js';
 import { evaluateAsGraph, evaluateBatch, largestDifference, randomBatch } from '../specs.js';
 import { HandMade } from './graphs.js';
@@ -23,10 +24,12 @@ interface Shape {
   /** Another divisor, if not 0. */
   readonly other?: number;
   readonly reach?: number;
+  /** The other cell that is read is as many frames further. */
+  readonly frame?: number;
 }
 
 /** r over [T, factor * U + more], whose cells differ by floorDiv(s, divisor); the loss is its sum over the last row. */
-function stated({ factor = 2, more = 2, divisor = 2, other = 0, reach = -1 }: Shape): Graph {
+function stated({ factor = 2, more = 2, divisor = 2, other = 0, reach = -1, frame = -1 }: Shape): Graph {
   const g = new HandMade();
   const { b } = g;
   const S = addSize(scaleSize({ constant: 0, terms: { U: 1 } }, factor), sizeConst(more));
@@ -35,7 +38,11 @@ function stated({ factor = 2, more = 2, divisor = 2, other = 0, reach = -1 }: Sh
     const q = quotient(s!, divisor);
     const own = g.acts(t!, q, b.int(0));
     const first = b.compare('eq', s!, b.prim('mul', b.int(divisor), q));
-    const before = b.prim('logAddExp', g.read('r')(g.plus(t!, -1), g.plus(s!, reach)), g.read('r')(g.plus(t!, -1), s!));
+    const before = b.prim(
+      'logAddExp',
+      g.read('r')(g.plus(t!, -1), g.plus(s!, reach)),
+      g.read('r')(g.plus(t!, frame), s!),
+    );
     const value = b.prim(
       'add',
       b.select(first, own, b.real(0.25)),
@@ -82,6 +89,14 @@ describe('a recurrence means the same', () => {
     const graph = stated(shape);
     expect(byResidues(graph)).toBe(graph);
   });
+});
+
+test('a recurrence without an order is refused by its own name', () => {
+  const graph = stated({ frame: 1 });
+  expect(byResidues(graph)).not.toBe(graph);
+  const plan = () => schedule(graph, { sizes: { V: 2 }, lattice: 'f64', gradients: false });
+  expect(plan).toThrow(NoOrder);
+  expect(plan).toThrow(/^r has no order/);
 });
 
 test('a graph without quotients is the same graph', () => {
