@@ -3,8 +3,8 @@
  *
  *   - recurrences are stored;
  *   - a reduction is stored over the indices it depends on (the log of a softmax's sum: one value per row);
- *   - what a recurrence reads from a tensor of higher rank is stored at the recurrence's own rank, so that the
- *     big tensor is visited once, in order, and not along the recurrence's wavefront;
+ *   - what a recurrence reads from a tensor of higher rank, or looks up by an index that is itself read, is stored at the
+ *     recurrence's own rank, so that the tensor is visited once, in order, and not along the recurrence's wavefront;
  *   - everything else is substituted where it is read and lives in registers.
  *
  * The result reads nothing but inputs and stored equations.
@@ -465,7 +465,7 @@ class Finder {
     }
   }
 
-  /** Whether a field's values come from afar. Not so of one that only chooses between others and constants: they are stored. */
+  /** Whether a field's values come from afar. Those of one that only chooses between other fields do not: these are stored. */
   private readsFar(field: FieldDecl, rank: number, seen: Set<string>): boolean {
     if (seen.has(field.name)) return false;
     seen.add(field.name);

@@ -92,7 +92,7 @@ describe('a recurrence means the same', () => {
 });
 
 test('a recurrence without an order is refused by its own name', () => {
-  const graph = stated({ frame: 1 });
+  const graph = stated({ reach: 0, frame: 1 });
   expect(byResidues(graph)).not.toBe(graph);
   const plan = () => schedule(graph, { sizes: { V: 2 }, lattice: 'f64', gradients: false });
   expect(plan).toThrow(NoOrder);
