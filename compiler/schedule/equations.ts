@@ -324,7 +324,7 @@ class Finder {
     if (this.kind(field) !== 'inline') return this.readStored(field, indices);
     if (this.stored.has(field.name)) return this.builder.read(field.name, 'real', indices);
     // What comes from the lattice is not worked out again for every index that it does not depend on, where that is more than
-    // to load and to add.
+    // to load one value.
     const repeated =
       context.repeated || (context.insideReduce && !context.recurrence && field.axes.length < context.indices.size);
     if (repeated && this.readsRecurrence(field, new Set()) && isWork(field.body))
@@ -500,8 +500,9 @@ const isFar = ({ type, indices }: ReadExpr, dims: readonly SizeExpr[], rank: num
   type === 'real' && (dims.length > rank || indices.some((at) => readsIn(at).length > 0));
 
 const light = ['add', 'sub', 'neg', 'mul', 'min', 'max', 'abs', 'floorDiv'];
-/** Whether an expression takes longer than it takes to load what it reads. */
+/** Whether an expression takes longer than it takes to load one value: more than a share of it, or a choice. */
 const isWork = (expr: Expr): boolean =>
+  readsIn(expr).filter(({ type }) => type === 'real').length > 1 ||
   collect(expr, (part): part is Expr => part.op === 'reduce' || (part.op === 'prim' && !light.includes(part.name)))
     .length > 0;
 
