@@ -81,13 +81,21 @@ class Deriver extends LatticeWriter {
     }
     const roots = [...paying.values()].map((group) => {
       const [{ weight }, { name, scale }] = [weights[group[0]!]!, arcs[group[0]!]!];
-      const posterior = this.posteriorOf(group, posteriorNames);
+      const posterior =
+        group.length === arcs.length ? this.leaving(occupancy) : this.posteriorOf(group, posteriorNames);
       const counted = scale ? this.terms.mul(expander.expand(scale, new Map(), name), posterior) : posterior;
       return { value: this.possible(weight), adjoint: this.terms.neg(counted) };
     });
     const gradients = this.gradients(places(differentiate(roots, this.terms), this.axes));
     const loss = this.complete(lattice.loss, LOG_LIKELIHOOD, logLik);
     return this.graph({ loss, gradients, perNode });
+  }
+
+  /** At a node, the posterior of all arcs from it together: whoever is there leaves by one of them, but at the end. */
+  private leaving(occupancy: string): Expr {
+    const { b, axes, end, endIsNode, terms } = this;
+    const here = this.at(occupancy, axes);
+    return endIsNode ? terms.where(b.logic('not', this.same(axes, end)), here) : here;
   }
 
   /** At a node, the posterior of all arcs of a group together: where several pay one weight it is a field of its own. */
@@ -114,9 +122,10 @@ class Deriver extends LatticeWriter {
     const { b } = this;
     const isLogZero = (expr: Expr): boolean => expr.op === 'const' && expr.value === Number.NEGATIVE_INFINITY;
     if (weight.op === 'select') {
-      const [, then, otherwise] = weight.args;
+      const [condition, then, otherwise] = weight.args;
       if (isLogZero(then)) return this.possible(otherwise);
       if (isLogZero(otherwise)) return this.possible(then);
+      return b.select(condition, this.possible(then), this.possible(otherwise));
     }
     if (weight.op === 'prim' && (weight.name === 'add' || weight.name === 'sub')) {
       const [first, second] = weight.args as [Expr, Expr];

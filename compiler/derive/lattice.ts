@@ -53,8 +53,10 @@ export class LatticeWriter {
     }));
     for (const reduction of this.expander.reductions) this.fields.push(reductionField(reduction, b));
     const logZero = Number.NEGATIVE_INFINITY;
+    const shared = this.sharedWeights(logZero);
     for (const { name, weight, when } of this.weights) {
-      const value = when ? b.select(when, weight, b.real(logZero)) : weight;
+      const own = shared.get(weight) ?? weight;
+      const value = when ? b.select(when, own, b.real(logZero)) : own;
       this.field(name, 'field', (...place) => this.placed(value, place), logZero);
     }
     const fixed = (place: readonly Expr[]): Expr[] =>
@@ -62,6 +64,21 @@ export class LatticeWriter {
     this.start = fixed(lattice.start);
     this.end = fixed(lattice.end);
     this.endIsNode = this.isNode(this.end);
+  }
+
+  /** Weights that several arcs have: fields of their own, so that there is one value of each. */
+  private sharedWeights(outside: number): Map<Expr, Expr> {
+    const shared = new Map<Expr, Expr>();
+    for (const { weight } of this.weights) {
+      const arcs = this.weights.filter((other) => other.weight === weight);
+      if (shared.has(weight) || arcs.length === 1 || weight.op === 'const') continue;
+      const name = this.fresh(
+        arcs.length === this.weights.length ? 'weight' : `${arcs.map((arc) => arc.name).join('_')}Weight`,
+      );
+      this.field(name, 'field', (...place) => this.placed(weight, place), outside);
+      shared.set(weight, this.at(name, this.axes));
+    }
+    return shared;
   }
 
   protected fresh(base: string): string {

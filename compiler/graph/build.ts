@@ -100,15 +100,16 @@ export class GraphBuilder {
     return undefined;
   }
 
-  /** (2 * i + 1) / 2 rounded down is i: of a multiple, perhaps with a constant added. */
-  private exactQuotient(a: Expr, divisor: number): Expr | undefined {
+  /** (2 * i + 1) / 2 rounded down is i: of a multiple, perhaps with constants added. */
+  private exactQuotient(a: Expr, divisor: number, added = 0): Expr | undefined {
     if (a.op !== 'prim') return undefined;
     const [x, y] = a.args as [Expr, Expr | undefined];
-    if (a.name === 'mul' && x.op === 'const' && x.value % divisor === 0)
-      return this.prim('mul', this.int(x.value / divisor), y!);
-    if (a.name !== 'add' || y?.op !== 'const') return undefined;
-    const whole = this.exactQuotient(x, divisor);
-    return whole && this.prim('add', whole, this.int(Math.floor(y.value / divisor)));
+    if (a.name === 'mul' && x.op === 'const' && x.value % divisor === 0) {
+      const whole = this.prim('mul', this.int(x.value / divisor), y!);
+      return this.prim('add', whole, this.int(Math.floor(added / divisor)));
+    }
+    if (y?.op !== 'const' || (a.name !== 'add' && a.name !== 'sub')) return undefined;
+    return this.exactQuotient(x, divisor, a.name === 'add' ? added + y.value : added - y.value);
   }
 
   compare(op: CompareOp, a: Expr, b: Expr): Expr {

@@ -6,6 +6,7 @@
  * question about such forms.
  */
 import type { OperationName } from '../../dsl/primitives.js';
+import type { CompareOp } from '../graph/graph.js';
 
 /** constant + sum of coefficient * atom. Immutable. */
 export class Affine {
@@ -123,4 +124,22 @@ function eliminate(form: Affine, facts: Facts, depth: number): boolean {
     }
   }
   return false;
+}
+
+const negations = { eq: 'ne', ne: 'eq', lt: 'ge', ge: 'lt', gt: 'le', le: 'gt' } as const;
+
+/** Whether a comparison of ints always or never holds, as far as that can be proved; `difference` is left - right. */
+export function settled(op: CompareOp, difference: Affine, provable: (form: Affine) => boolean): boolean | undefined {
+  const above = (form: Affine): boolean => provable(form.offset(-1));
+  const negative = difference.times(-1);
+  const truths: Record<CompareOp, () => boolean> = {
+    ge: () => provable(difference),
+    gt: () => above(difference),
+    le: () => provable(negative),
+    lt: () => above(negative),
+    eq: () => difference.isConstant && difference.constant === 0,
+    ne: () => above(difference) || above(negative),
+  };
+  if (truths[op]()) return true;
+  return truths[negations[op]]() ? false : undefined;
 }

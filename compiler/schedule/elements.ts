@@ -5,7 +5,7 @@
 
 import { type GraphBuilder, operands } from '../graph/build.js';
 import { collect, freeIndices } from '../graph/free.js';
-import type { Expr, IndexRef, PrimExpr, SelectExpr } from '../graph/graph.js';
+import type { Expr, IndexRef, PrimExpr, ReduceExpr, SelectExpr } from '../graph/graph.js';
 
 /** The outermost subexpressions that satisfy `wanted`, in order of first appearance. */
 export function outermost(root: Expr, wanted: (expr: Expr) => boolean): Expr[] {
@@ -18,11 +18,12 @@ export function outermost(root: Expr, wanted: (expr: Expr) => boolean): Expr[] {
   return [...found];
 }
 
-/** v === k ? value : 0 */
+/** v === k ? value : 0; with `over`, the sum of that over an index that k and value may depend on. */
 export interface Point {
   readonly at: Expr;
   readonly value: Expr;
   readonly negative: boolean;
+  readonly over?: ReduceExpr;
 }
 
 /** An output's equation taken apart: outside(inside - points), where `outside` is the same for all rows. */
@@ -36,7 +37,13 @@ export interface Taken {
 
 export function takeApart(body: Expr, element: IndexRef, row: IndexRef, builder: GraphBuilder): Taken {
   const varies = (expr: Expr): boolean => freeIndices(expr).includes(element);
-  const sums = collect(body, (expr): expr is PrimExpr => isSum(expr) && varies(expr));
+  const sums = new Set<Expr>();
+  const visit = (expr: Expr): void => {
+    if ((isSum(expr) || expr.op === 'reduce') && varies(expr)) sums.add(expr);
+    // What is below a sum over an index is no part of an element by itself.
+    if (expr.op !== 'reduce') operands(expr).forEach(visit);
+  };
+  visit(body);
   for (const sum of sums) {
     const { dense, points } = withoutPoints(sum, element, builder);
     if (points.length === 0) continue;
@@ -84,6 +91,12 @@ function withoutPoints(
       const [argument] = expr.args as [Expr];
       const rest = visit(argument, !negative);
       return rest === argument ? expr : rest && builder.prim('neg', rest);
+    }
+    if (expr.op === 'reduce' && expr.reduction === 'sum') {
+      const { dense, points: inside } = withoutPoints(expr.body, element, builder);
+      if (inside.length === 0 || inside.some(({ over }) => over)) return expr;
+      points.push(...inside.map((point) => ({ ...point, negative: point.negative !== negative, over: expr })));
+      return dense && builder.reduce('sum', expr.index, expr.extent, dense);
     }
     const point = pointOf(expr, element);
     if (!point) return expr;

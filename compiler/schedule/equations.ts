@@ -3,15 +3,15 @@
  *
  *   - recurrences are stored;
  *   - a reduction is stored over the indices it depends on (the log of a softmax's sum: one value per row);
- *   - what a recurrence reads from a tensor of higher rank is stored at the recurrence's own rank, so that the
- *     big tensor is visited once, in order, and not along the recurrence's wavefront;
+ *   - what a recurrence reads from a tensor of higher rank, or looks up by an index that is itself read, is stored at the
+ *     recurrence's own rank, so that the tensor is visited once, in order, and not along the recurrence's wavefront;
  *   - everything else is substituted where it is read and lives in registers.
  *
  * The result reads nothing but inputs and stored equations.
  */
 
 import { GraphBuilder, operands } from '../graph/build.js';
-import { freeIndices, readsIn, reductionsIn } from '../graph/free.js';
+import { collect, freeIndices, readsIn, reductionsIn } from '../graph/free.js';
 import type { Expr, FieldDecl, Graph, IndexRef, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import { sizeConst } from '../graph/size.js';
 import { CompilerBug } from '../source.js';
@@ -67,6 +67,8 @@ interface Context {
   readonly owner?: FieldDecl;
   /** True below a reduction that is being stored: its own reductions stay where they are. */
   readonly insideReduce?: boolean;
+  /** True in a field that is substituted where it is worked out again and again. */
+  readonly repeated?: boolean | undefined;
 }
 
 class Finder {
@@ -311,8 +313,7 @@ class Finder {
     const indices = expr.indices.map((at) => this.expand(at, context));
     const dims = this.dims.get(expr.source);
     if (dims) {
-      const tooBig = context.recurrence && expr.type === 'real' && dims.length > context.recurrence.axes.length;
-      if (tooBig) {
+      if (context.recurrence && isFar(expr, dims, context.recurrence.axes.length)) {
         const body = (at: readonly Expr[]): Expr => this.builder.read(expr.source, 'real', at);
         const projected = this.project(expr.source, dims, Number.NEGATIVE_INFINITY, indices, body, context);
         if (projected) return projected;
@@ -322,17 +323,20 @@ class Finder {
     const field = this.field(expr.source);
     if (this.kind(field) !== 'inline') return this.readStored(field, indices);
     if (this.stored.has(field.name)) return this.builder.read(field.name, 'real', indices);
-    // What comes from the lattice is not worked out again for every index that it does not depend on.
-    const repeated = context.insideReduce && !context.recurrence && field.axes.length < context.indices.size;
-    if (repeated && this.readsRecurrence(field, new Set())) return this.readStored(field, indices);
+    // What comes from the lattice is not worked out again for every index that it does not depend on, where that is more than
+    // to load one value.
+    const repeated =
+      context.repeated || (context.insideReduce && !context.recurrence && field.axes.length < context.indices.size);
+    if (repeated && this.readsRecurrence(field, new Set()) && isWork(field.body))
+      return this.readStored(field, indices);
     const domain = field.domain.map((extent) => this.fold(extent));
     const substitute = (at: readonly Expr[], outer: Context): Expr => {
       const bound = new Map(field.axes.map((axis, k) => [axis.unique, at[k]!]));
-      const value = this.expand(field.body, { ...outer, indices: bound, owner: field, insideReduce: false });
+      const value = this.expand(field.body, { ...outer, indices: bound, owner: field, insideReduce: false, repeated });
       if (value.op !== 'const' && value.op !== 'read') this.names.set(value.id, field.name);
       return this.builder.select(this.insideOf(at, domain), value, this.builder.real(field.outside));
     };
-    if (context.recurrence && this.readsBigInput(field, context.recurrence.axes.length, new Set())) {
+    if (context.recurrence && this.readsFar(field, context.recurrence.axes.length, new Set())) {
       const projected = this.project(
         field.name,
         domain,
@@ -461,15 +465,22 @@ class Finder {
     }
   }
 
-  private readsBigInput(field: FieldDecl, rank: number, seen: Set<string>): boolean {
+  /** Whether a field's values come from afar. Those of one that only chooses between other fields do not: these are stored. */
+  private readsFar(field: FieldDecl, rank: number, seen: Set<string>): boolean {
     if (seen.has(field.name)) return false;
     seen.add(field.name);
+    if (this.chooses(field.body, rank)) return false;
     return readsIn(field.body).some((read) => {
       const dims = this.dims.get(read.source);
-      if (dims) return read.type === 'real' && dims.length > rank;
+      if (dims) return isFar(read, dims, rank);
       const inner = this.field(read.source);
-      return this.kind(inner) === 'inline' && this.readsBigInput(inner, rank, seen);
+      return this.kind(inner) === 'inline' && this.readsFar(inner, rank, seen);
     });
+  }
+
+  private chooses(body: Expr, rank: number): boolean {
+    if (body.op === 'select') return body.args.slice(1).every((arm) => arm.op === 'const' || this.chooses(arm, rank));
+    return body.op === 'read' && this.fields.get(body.source)?.domain.length === rank;
   }
 
   /** Whether an expression of the source graph reads a field, directly or through others. */
@@ -483,6 +494,17 @@ class Finder {
     });
   }
 }
+
+/** A read that a recurrence should not wait for: of a tensor of higher rank, or at an index that is itself looked up. */
+const isFar = ({ type, indices }: ReadExpr, dims: readonly SizeExpr[], rank: number): boolean =>
+  type === 'real' && (dims.length > rank || indices.some((at) => readsIn(at).length > 0));
+
+const light = ['add', 'sub', 'neg', 'mul', 'min', 'max', 'abs', 'floorDiv'];
+/** Whether an expression takes longer than it takes to load one value: more than a share of it, or a choice. */
+const isWork = (expr: Expr): boolean =>
+  readsIn(expr).filter(({ type }) => type === 'real').length > 1 ||
+  collect(expr, (part): part is Expr => part.op === 'reduce' || (part.op === 'prim' && !light.includes(part.name)))
+    .length > 0;
 
 const nameOf = (expr: Expr): string => {
   if (expr.op === 'read') return expr.source;

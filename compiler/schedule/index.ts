@@ -10,14 +10,16 @@ import type { HalfStorage, HalfType } from '../kernel/half.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { type Equation, type Equations, findEquations } from './equations.js';
+import { NoOrder } from './hyperplane.js';
 import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
 import { type ProgramContext, paddedSize } from './lower.js';
 import { findPhases, type Step } from './phases.js';
 import { blockedReading } from './reading.js';
+import { byResidues } from './residues.js';
 import { blockedWriting } from './writing.js';
 
-export { NoOrder } from './hyperplane.js';
+export { NoOrder };
 
 export interface ScheduleOptions {
   /** Values of the sizes that are the same for the whole batch (V): compiled in. */
@@ -44,6 +46,17 @@ export interface ScheduleOptions {
  * @throws NoOrder if a recurrence has no possible order of cells
  */
 export function schedule(graph: Graph, options: ScheduleOptions): KernelProgram {
+  const apart = byResidues(graph);
+  try {
+    return scheduleEquations(apart, options);
+  } catch (error) {
+    // As it was written there may be an order, and if not, that is what the author knows.
+    if (apart === graph || !(error instanceof NoOrder)) throw error;
+    return scheduleEquations(graph, options);
+  }
+}
+
+function scheduleEquations(graph: Graph, options: ScheduleOptions): KernelProgram {
   const ragged = new Set(graph.lengths.map((length) => length.size));
   const open = (options.openSizes ?? []).filter((name) => !ragged.has(name));
   for (const name of sizesOf(graph))

@@ -122,7 +122,7 @@ export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: W
       return;
     }
     const extent = lower.size(lanes ? cells[0]!.domain[axis]! : box[axis]!);
-    const precision = lanes ? lanesOf(cells, axis, context) : undefined;
+    const precision = lanes ? context.lattice : undefined;
     writer.loop(
       block,
       lanes ? 'lanes' : 'serial',
@@ -161,9 +161,6 @@ export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: W
     grid,
   );
 }
-
-const lanesOf = (equations: readonly Equation[], axis: number, context: ProgramContext): 'f32' | 'f64' =>
-  equations.some((equation) => lanePrecision([equation.body], equation.axes[axis]!, context) === 'f64') ? 'f64' : 'f32';
 
 /** A group of recurrences that need each other; `box` has the largest extent of each axis. */
 export interface WaveGroup {
@@ -330,7 +327,7 @@ export interface Target {
   /** Stores the equation's value at a flat index, as the output has it: scaled, if it is a gradient. */
   readonly store: (block: Block, index: Value, value: Value) => void;
 }
-/** Writes an output's last two axes, inside of its domain. `at`: where it is in the axes before. */
+/** Writes an output's last two axes, or the last one of two, inside of its domain. `at`: where it is in the axes before. */
 export type OutputRows = (scene: Scene, block: Block, at: readonly Value[], target: Target) => void;
 
 /**
@@ -412,6 +409,10 @@ export function outputKernel(
       return;
     }
     const last = axis === rank - 1;
+    if (options.blocked && last) {
+      options.blocked(scene, block, at, { address, store });
+      return;
+    }
     const precision = last ? lanePrecision([equation.body], equation.axes[axis]!, context) : undefined;
     const to = writer.index(extents[axis]!);
     writer.loop(

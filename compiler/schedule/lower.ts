@@ -10,12 +10,12 @@
 
 import { type GraphBuilder, operands } from '../graph/build.js';
 import { freeIndices, readsIn } from '../graph/free.js';
-import type { Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
+import type { CompareOp, Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
 import * as k from '../kernel/build.js';
 import type { HalfType } from '../kernel/half.js';
 import type { KExpr, KReduce } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
-import { Affine, boundsOfQuotient } from './affine.js';
+import { Affine, boundsOfQuotient, settled } from './affine.js';
 import type { Equation } from './equations.js';
 import { type Layout, storageExtents } from './layout.js';
 import { affineOfSize } from './ranges.js';
@@ -48,8 +48,6 @@ export interface Split {
   readonly high: Value;
   readonly low: Value;
 }
-
-const comparisons = { eq: 'ne', ne: 'eq', lt: 'ge', ge: 'lt', gt: 'le', le: 'gt' } as const;
 
 export class Lowering {
   private readonly indices = new Map<number, { form: Affine; block: Block }>();
@@ -238,20 +236,10 @@ export class Lowering {
     return writer.combine((x, y) => k.compare(expr.compare, x, y), [a, b], 'condition');
   }
 
-  private compareInts(op: keyof typeof comparisons, a: Affine, b: Affine): Value {
+  private compareInts(op: CompareOp, a: Affine, b: Affine): Value {
     const { writer } = this;
-    const difference = a.minus(b);
-    const atLeast = (form: Affine): boolean => writer.provable(form);
-    const truths: Record<string, () => boolean> = {
-      ge: () => atLeast(difference),
-      gt: () => atLeast(difference.offset(-1)),
-      le: () => atLeast(difference.times(-1)),
-      lt: () => atLeast(difference.times(-1).offset(-1)),
-      eq: () => difference.isConstant && difference.constant === 0,
-      ne: () => atLeast(difference.offset(-1)) || atLeast(difference.times(-1).offset(-1)),
-    };
-    if (truths[op]!()) return writer.constant(k.boolean(true));
-    if (truths[comparisons[op]]!()) return writer.constant(k.boolean(false));
+    const known = settled(op, a.minus(b), (form) => writer.provable(form));
+    if (known !== undefined) return writer.constant(k.boolean(known));
     return writer.combine((x, y) => k.compare(op, x, y), [writer.index(a), writer.index(b)], 'condition');
   }
 

@@ -20,10 +20,11 @@ export function blockedWriting(equation: Equation, context: ProgramContext): Out
   const rank = equation.axes.length;
   const axis = rank - 2;
   const width = equation.domain[rank - 1];
-  if (!context.blocks || axis < 1 || !width || Object.keys(width.terms).length > 0) return undefined;
+  if (!context.blocks || axis < 0 || !width || Object.keys(width.terms).length > 0) return undefined;
   const V = width.constant;
   const [row, element] = equation.axes.slice(-2) as [IndexRef, IndexRef];
   if (V < 1) return undefined;
+  if (axis === 0) return singleRow(equation, V, context);
   if (collect(equation.body, (expr): expr is ReduceExpr => expr.op === 'reduce').length > 0) return undefined;
 
   const { sum, dense: elements, points } = takeApart(equation.body, element, row, context.builder);
@@ -108,6 +109,39 @@ export function blockedWriting(equation: Equation, context: ProgramContext): Out
             });
           writeOut(scene, part, equation, sum, stage, { start, count }, output);
         });
+    });
+  };
+}
+
+/**
+ * How rows of an output of two axes are written, each in a cell of the grid: undefined where no element is singled out. What
+ * sums add to single elements goes to them one after the other, instead of being compared with every element.
+ */
+function singleRow(equation: Equation, V: number, context: ProgramContext): OutputRows | undefined {
+  const [row, element] = equation.axes as [IndexRef, IndexRef];
+  const { sum, dense, points } = takeApart(equation.body, element, row, context.builder);
+  if (points.length === 0) return undefined;
+  if (dense && lanePrecision([equation.body], element, context) !== 'f32') return undefined;
+  const width = V <= STAGED ? V : Math.ceil(V / Math.ceil(V / STAGED) / LINE) * LINE;
+
+  return (scene, block, at, output) => {
+    const { writer, lower } = scene;
+    if (dense) lower.prepare(dense);
+    for (const { value } of points) lower.prepare(value);
+    const stage = new Local(scene, context, equation.name, 'f32', width);
+    const start = output.address([...at, writer.constant(k.index(0))]);
+    fetchEdges(scene, block, equation, start, writer.constant(k.index(V)));
+    inParts(scene, block, V, width, (part, span) => {
+      writeDense(scene, part, equation, dense, stage, span);
+      for (const point of points) {
+        if (point.over) correctAll(scene, context, part, point, point.over, stage, span);
+        else correct(scene, part, point, stage, span);
+      }
+      const run = {
+        start: writer.combine((x, y) => k.add(x, y), [start, writer.index(span.first)], 'at'),
+        count: span.count,
+      };
+      writeOut(scene, part, equation, sum, stage, run, output);
     });
   };
 }
@@ -225,6 +259,40 @@ function correct(
     const old = stage.load(body, index, 'old');
     const sum = writer.combine((x, y) => k.prim(negative ? 'sub' : 'add', x, y), [old, amount], 'sum');
     stage.store(body, index, sum);
+  });
+}
+
+/** The same for each value of an index: the amounts in lanes first, and then one after the other to their elements. */
+function correctAll(
+  scene: Scene,
+  context: ProgramContext,
+  block: Block,
+  point: Point,
+  { index, extent }: ReduceExpr,
+  stage: Local,
+  span: Span,
+): void {
+  const { writer, lower } = scene;
+  const last = lower.size(extent).offset(-1);
+  inBlocks(scene, block, whole(scene, lower.size(extent)), ROWS, (body, some) => {
+    const amounts = new Local(scene, context, 'amount', 'f32', ROWS);
+    const each = (lanes: 'f32' | 'f64' | undefined, write: (within: Block, at: Value) => void): void =>
+      writer.loop(
+        body,
+        lanes ? 'lanes' : 'serial',
+        { name: index.name, from: writer.constant(k.index(0)), to: some.count, ...(lanes && { precision: lanes }) },
+        (within, variable, name) => {
+          const number = writer.atom(name, variable, [Affine.zero], [last.minus(some.first)]);
+          lower.bindIndex(index, some.first.plus(number), within);
+          write(within, writer.index(number));
+          return undefined;
+        },
+      );
+    each(context.lattice, (within, at) => amounts.store(within, at, lower.real(point.value, within)));
+    each(undefined, (within, at) => {
+      lower.given(point.value, amounts.load(within, at, 'amount'), within);
+      correct(scene, within, point, stage, span);
+    });
   });
 }
 

@@ -5,6 +5,7 @@ import type { GraphBuilder } from '../../compiler/graph/build.js';
 import { evaluateGraph } from '../../compiler/graph/evaluate.js';
 import type { ArcDecl, Expr, Graph, LatticeDecl } from '../../compiler/graph/graph.js';
 import { GRADIENT, LOG_LIKELIHOOD } from '../../compiler/graph/graph.js';
+import { printGraph } from '../../compiler/graph/print.js';
 import { evalSize } from '../../compiler/graph/size.js';
 import { verifyGraph } from '../../compiler/graph/verify.js';
 import { interpretProgram } from '../../compiler/kernel/interpret.js';
@@ -210,6 +211,30 @@ describe('the gradient is the derivative', () => {
       },
     ]);
     expect(gradientError(graph)).toBeLessThan(close);
+  });
+  test.each<[string, boolean]>([
+    ['that ends beyond the nodes', false],
+    ['that ends at a node', true],
+  ])('of a lattice whose arcs all pay one weight, by the occupancy of the node, %s', (_, atNode) => {
+    // The weight is chosen among logits, and log 0 is some of them: derivatives need not ask for that.
+    const weight = (g: HandMade, t: Expr, u: Expr): Expr => {
+      const possible = (x: Expr): Expr => g.b.select(g.b.compare('eq', x, g.b.real(-Infinity)), g.b.real(-Infinity), x);
+      const even = g.b.compare('eq', u, g.b.prim('mul', g.b.int(2), g.b.prim('floorDiv', u, g.b.int(2))));
+      return g.b.select(even, possible(g.acts(t, u, g.b.int(1))), possible(g.acts(t, u, g.b.int(2))));
+    };
+    const graph = latticeGraph(
+      (g, t, u) => [
+        { step: [1, 0], weight: weight(g, t, u), final: !atNode },
+        { step: [0, 1], weight: weight(g, t, u), final: false, when: g.b.compare('lt', u, g.b.size('U')) },
+      ],
+      (b) => (atNode ? { end: [b.prim('sub', b.size('T'), b.int(1)), b.size('U')] } : {}),
+    );
+    expect(gradientError(graph)).toBeLessThan(close);
+    const derived = deriveGraph(graph);
+    const text = printGraph(derived);
+    const gradient = text.slice(text.search(/const (d_acts|grad_acts) =/));
+    expect(gradient).toContain('occupancy');
+    expect(gradient).not.toMatch(/Posterior|Infinity/);
   });
   test('of a loss that is scaled, and of elements that are changed afterwards', () => {
     const doubled = latticeGraph(

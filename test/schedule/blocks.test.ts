@@ -126,6 +126,43 @@ describeLlvm.each(widths)('native code for vectors of %i bits', (vectorBits) => 
   });
 });
 
+describeLlvm('rows of two axes, with what labels add to single elements', () => {
+  const file = fileURLToPath(new URL('../../specs/ctc.ts', import.meta.url));
+  const source = compileToGraph(file);
+  /** T, U, V: more labels than a block has rows, labels that occur often, rows in several parts, and of one element. */
+  test.each([
+    [150, 70, 3],
+    [20, 5, 28],
+    [12, 4, 4096],
+    [9, 3, 9001],
+    [3, 0, 1],
+  ])('T %i, U %i, V %i', async (T, U, V) => {
+    const { default: stated } = (await import(file)) as { default: LossDefinition };
+    const rnnt = batchOf(T, U, V);
+    const acts = rnnt.inputs.acts!.slice(0, 2 * T * V) as Float32Array;
+    const batch = {
+      ...rnnt,
+      params: { blank: 0 },
+      inputs: { ...rnnt.inputs, acts },
+      shapes: { ...rnnt.shapes, acts: [2, T, V] },
+    };
+    const { program, llvm } = compile(source, { ...options, sizes: { V }, vectorBits: widths[0]! });
+    expect(program.phases.flat().find(({ name }) => name === 'grad_acts')!.locals).toHaveLength(2);
+    const executor = new CpuExecutor(program, llvm, hostJit());
+    const expected = evaluateBatch(source.graph, batch, (utterance) =>
+      evaluateAsWritten(stated, source.graph, utterance),
+    );
+    const { buffers, scalars } = launchArguments(source.graph, program, batch);
+    executor.run({ buffers, scalars, threads: 2 });
+    expect(largestDifference(buffers.loss!, expected.loss)).toBeLessThan(4e-6);
+    expect(largestDifference(buffers.grad_acts!, expected.gradients.acts!)).toBeLessThan(4e-6);
+    expect(expected.loss.every(Number.isFinite)).toBe(true);
+    const over = acts.slice();
+    executor.run({ buffers: { ...buffers, acts: over, grad_acts: over }, scalars, threads: 1 });
+    expect(Buffer.compare(bytesOf(over), bytesOf(buffers.grad_acts!))).toBe(0);
+  });
+});
+
 test('the elements of a row that is never visited are not read', () => {
   const program = compileToKernels(spec, { ...options, sizes: { V: 28 } });
   const text = printKernel(program.phases.flat().find(({ name }) => name === 'grad_acts')!);

@@ -49,9 +49,9 @@ describe('additive', () => {
     const file = fileURLToPath(new URL('../../specs/additive.ts', import.meta.url));
     const program = compileToKernels(compileToGraph(file), { sizes: { V: 64 }, lattice: 'f64', gradients: true });
     const scratch = program.buffers.filter(({ role }) => role === 'scratch');
-    // Nodes only: logZ, alpha, beta, and what flows back to a node.
+    // Nodes only: logZ, emit, alpha, beta, and what flows back to a node.
     expect(scratch.map(({ name }) => name).sort()).toEqual(
-      ['alpha', 'beta', 'd_am', 'd_logZ', 'emitPosterior', 'logZ', 'stayPosterior'].sort(),
+      ['alpha', 'beta', 'd_logZ', 'emit', 'emitPosterior', 'logZ', 'stayPosterior'].sort(),
     );
     for (const { shape } of scratch) expect(shape).toHaveLength(3);
   });
