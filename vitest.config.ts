@@ -18,6 +18,8 @@ export default defineConfig({
     globalSetup: ['test/lanes-report.ts'],
     // Forks rather than worker threads: the suite loads libLLVM and starts native threads of its own.
     pool: 'forks',
+    // One on each core. Vitest leaves one to itself, which on two cores means file after file.
+    maxWorkers: '100%',
     // Loading ts-morph alone takes a second on two busy cores, and the spawn tests start whole processes.
     testTimeout: 60_000,
     hookTimeout: 120_000,

@@ -16,7 +16,7 @@ interface Ended {
 
 function node(words: readonly string[], cwd: string): Promise<Ended> {
   return new Promise((resolve) => {
-    const env = { ...process.env, TRELLIS_CACHE: join(folder, 'cache') };
+    const env = { ...process.env, TRELLIS_CACHE_DIR: join(folder, 'cache') };
     execFile(process.execPath, [...words], { cwd, env }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code ?? -1), output: stdout + stderr });
     });
@@ -29,7 +29,9 @@ beforeAll(async () => {
   const installed = join(home, 'trellis-jit');
   mkdirSync(installed, { recursive: true });
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
-  const built = await node([tsc, '-p', 'tsconfig.build.json', '--outDir', join(installed, 'dist')], root);
+  // Its types are checked elsewhere.
+  const words = ['-p', 'tsconfig.build.json', '--noCheck', '--outDir', join(installed, 'dist')];
+  const built = await node([tsc, ...words], root);
   expect(built).toEqual({ code: 0, output: '' });
   for (const entry of ['package.json', 'bin', 'specs'])
     cpSync(join(root, entry), join(installed, entry), { recursive: true });
