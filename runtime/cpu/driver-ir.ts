@@ -178,6 +178,10 @@ place:
   call void @place(ptr %slot, ptr %set)
   br label %placed
 placed:`;
+  // A thread that has ended must not be placed: its number is 0 then, which means the caller.
+  const stay = `${field('mutex', 'plan', planLayout.mutex)}
+${api.lock}
+${api.unlock}`;
   const sync = `${field('mutex', 'plan', planLayout.mutex)}\n${field('condition', 'plan', planLayout.condition)}`;
   return `; Runs the phases of a plan on several threads.
 ${api.declarations}
@@ -293,6 +297,7 @@ done:
 
 define internal ${api.entryType} @worker(ptr %plan) {
   call void @phases(ptr %plan, i1 false)
+${api.places ? stay : ''}
   ret ${api.entryResult}
 }
 
@@ -312,7 +317,7 @@ parallel:
 ${field('present.at', 'plan', planLayout.present)}
 ${api.places ? survey : ''}
 ${api.init}
-  ; Held while threads are started: who reaches the barrier early waits until their number is known.
+  ; Held while threads are started: who reaches the barrier, or the end, early waits until their number is known.
 ${api.lock}
   br label %start
 start:

@@ -1,7 +1,7 @@
 import os from 'node:os';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { driverFor, enterQueue, type Launch, leaveQueue, planBytes, writePlan } from '../../runtime/cpu/driver.js';
-import { driverIr } from '../../runtime/cpu/driver-ir.js';
+import { driverIr, phaseLayout, planLayout } from '../../runtime/cpu/driver-ir.js';
 import { LlvmJit, type LoadedObject } from '../../runtime/cpu/jit.js';
 import type { NativeFunction } from '../../runtime/cpu/llvm-c.js';
 import { addressOf, alignedArray } from '../../runtime/cpu/memory.js';
@@ -270,6 +270,14 @@ ask:
     const missing = own! ^ less!;
     expect(missing & own!).toBe(missing);
     expect(missing.toString(2).replaceAll('0', '')).toBe('1');
+    // Helpers that find nothing to do, and end as soon as they are started.
+    const idle = setUp({ elements: 2, threads: 2, phases: [[{ kernel: mark, tasks: 2, grain: 1 }]] });
+    const next = planLayout.bytes / 8 + phaseLayout.next / 8;
+    for (let call = 0; call < 3000; call++) {
+      idle.words[next] = 2n;
+      run(idle.plan);
+    }
+    expect(sets(1)).toEqual(new Set([own]));
     // With more helpers than CPUs none is kept anywhere.
     expect(sets(os.availableParallelism() + 1)).toEqual(new Set([own]));
     expect(sets(1)).toEqual(new Set([own]));
