@@ -11,6 +11,7 @@
 import type { GraphBuilder } from '../graph/build.js';
 import { collect, freeIndices } from '../graph/free.js';
 import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
+import { rebuild } from '../graph/rebuild.js';
 import { printSize } from '../graph/size.js';
 import { indexAtom, type Ranges } from '../schedule/ranges.js';
 import type { Contribution, Terms } from './adjoint.js';
@@ -231,28 +232,25 @@ export function substitute(expr: Expr, replacements: ReadonlyMap<Expr, Expr>, te
   const visit = (node: Expr): Expr => {
     const known = replacements.get(node) ?? memo.get(node);
     if (known) return known;
-    const made = rebuild(node);
+    const made = replace(node);
     memo.set(node, made);
     return made;
   };
-  const rebuild = (node: Expr): Expr => {
+  const replace = (node: Expr): Expr => {
     switch (node.op) {
+      case 'const':
+      case 'size':
+      case 'param':
+      case 'index':
+        return node;
       case 'read':
         return b.read(node.source, node.type, node.indices.map(visit));
-      case 'prim':
-        return shorten(b.prim(node.name, ...node.args.map(visit)), b);
-      case 'compare':
-        return b.compare(node.compare, visit(node.args[0]), visit(node.args[1]));
-      case 'logic':
-        return b.logic(node.logic, ...node.args.map(visit));
-      case 'select':
-        return b.select(visit(node.args[0]), visit(node.args[1]), visit(node.args[2]));
-      case 'toReal':
-        return b.toReal(visit(node.args[0]));
       case 'reduce':
         return b.reduce(node.reduction, node.index, node.extent, visit(node.body));
+      case 'prim':
+        return shorten(rebuild(b, node, visit), b);
       default:
-        return node;
+        return rebuild(b, node, visit);
     }
   };
   return visit(expr);

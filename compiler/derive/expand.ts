@@ -5,6 +5,7 @@
 import type { GraphBuilder } from '../graph/build.js';
 import { freeIndices } from '../graph/free.js';
 import type { Expr, FieldDecl, Graph, IndexRef, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
+import { rebuild } from '../graph/rebuild.js';
 import type { Ranges } from '../schedule/ranges.js';
 import { CompilerBug } from '../source.js';
 
@@ -85,32 +86,17 @@ export class Expander {
     const b = this.builder;
     const visit = (child: Expr): Expr => this.visit(child, context);
     switch (expr.op) {
-      case 'const':
-        if (expr.type === 'bool') return b.bool(expr.value === 1);
-        return expr.type === 'real' ? b.real(expr.value) : b.int(expr.value);
-      case 'size':
-        return b.size(expr.name);
-      case 'param':
-        return b.param(expr.name, expr.type);
       case 'index': {
         const here = context.indices.get(expr.unique);
         if (!here) throw new CompilerBug('derive', `index ${expr.name} is not bound`);
         return here;
       }
-      case 'prim':
-        return b.prim(expr.name, ...expr.args.map(visit));
-      case 'compare':
-        return b.compare(expr.compare, visit(expr.args[0]), visit(expr.args[1]));
-      case 'logic':
-        return b.logic(expr.logic, ...expr.args.map(visit));
-      case 'select':
-        return b.select(visit(expr.args[0]), visit(expr.args[1]), visit(expr.args[2]));
-      case 'toReal':
-        return b.toReal(visit(expr.args[0]));
       case 'read':
         return this.read(expr, expr.indices.map(visit));
       case 'reduce':
         return this.reduce(expr, context);
+      default:
+        return rebuild(b, expr, visit);
     }
   }
 

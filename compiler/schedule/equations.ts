@@ -13,6 +13,7 @@
 import { GraphBuilder, operands } from '../graph/build.js';
 import { collect, freeIndices, readsIn, reductionsIn } from '../graph/free.js';
 import type { Expr, FieldDecl, Graph, IndexRef, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
+import { rebuild } from '../graph/rebuild.js';
 import { sizeConst } from '../graph/size.js';
 import { CompilerBug } from '../source.js';
 import { Ranges } from './ranges.js';
@@ -233,18 +234,10 @@ class Finder {
   private expandNode(expr: Expr, context: Context): Expr {
     const b = this.builder;
     switch (expr.op) {
-      case 'const':
-        return expr.type === 'real'
-          ? b.real(expr.value)
-          : expr.type === 'int'
-            ? b.int(expr.value)
-            : b.bool(expr.value === 1);
       case 'size': {
         const known = this.options.sizes[expr.name];
         return known === undefined ? b.size(expr.name) : b.int(known);
       }
-      case 'param':
-        return b.param(expr.name, expr.type);
       case 'index': {
         const here = context.indices.get(expr.unique);
         if (!here) throw new CompilerBug('equations', `index ${expr.name} is not bound`);
@@ -252,20 +245,10 @@ class Finder {
       }
       case 'read':
         return this.expandRead(expr, context);
-      case 'prim':
-        return b.prim(expr.name, ...expr.args.map((arg) => this.expand(arg, context)));
-      case 'compare':
-        return b.compare(expr.compare, this.expand(expr.args[0], context), this.expand(expr.args[1], context));
-      case 'logic':
-        return b.logic(expr.logic, ...expr.args.map((arg) => this.expand(arg, context)));
-      case 'select': {
-        const [condition, then, otherwise] = expr.args.map((arg) => this.expand(arg, context)) as [Expr, Expr, Expr];
-        return b.select(condition, then, otherwise);
-      }
-      case 'toReal':
-        return b.toReal(this.expand(expr.args[0], context));
       case 'reduce':
         return this.expandReduce(expr, context);
+      default:
+        return rebuild(b, expr, (operand) => this.expand(operand, context));
     }
   }
 

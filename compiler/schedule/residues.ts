@@ -22,6 +22,7 @@ import type {
   ReduceExpr,
   SizeExpr,
 } from '../graph/graph.js';
+import { rebuild } from '../graph/rebuild.js';
 import { sameSize } from '../graph/size.js';
 import { CompilerBug } from '../source.js';
 import { settled } from './affine.js';
@@ -193,16 +194,6 @@ class Residues {
     const { b } = this;
     const visit = (child: Expr): Expr => this.visit(child, indices);
     switch (expr.op) {
-      case 'const':
-        return expr.type === 'real'
-          ? b.real(expr.value)
-          : expr.type === 'int'
-            ? b.int(expr.value)
-            : b.bool(expr.value === 1);
-      case 'size':
-        return b.size(expr.name);
-      case 'param':
-        return b.param(expr.name, expr.type);
       case 'index': {
         const here = indices.get(expr.unique);
         if (!here) throw new CompilerBug('residues', `index ${expr.name} is not bound`);
@@ -220,16 +211,12 @@ class Residues {
             : undefined;
         return known === undefined ? b.compare(expr.compare, left, right) : b.bool(known);
       }
-      case 'logic':
-        return b.logic(expr.logic, ...expr.args.map(visit));
-      case 'select':
-        return b.select(visit(expr.args[0]), visit(expr.args[1]), visit(expr.args[2]));
-      case 'toReal':
-        return b.toReal(visit(expr.args[0]));
       case 'read':
         return this.read(expr, expr.indices.map(visit));
       case 'reduce':
         return this.reduce(expr, indices);
+      default:
+        return rebuild(b, expr, visit);
     }
   }
 
