@@ -52,8 +52,12 @@ interface ThreadApi {
   /** Waits for the end of %handle. */
   readonly join: string;
   readonly destroy: string;
-  /** Whether new threads are kept off the caller's CPU, by `@elsewhere` and `@place`. */
-  readonly places: boolean;
+  /** Leaves in %set where `%helpers` new threads may run, and in i1 %apart whether they are to be told. */
+  readonly survey: string;
+  /** Tells so the thread just started. */
+  readonly place: string;
+  /** What a thread does before it ends. */
+  readonly end: string;
 }
 
 const posix: ThreadApi = {
@@ -80,7 +84,9 @@ declare i32 @pthread_cond_destroy(ptr)`,
   join: '  call i32 @pthread_join(i64 %handle, ptr null)',
   destroy: `  call i32 @pthread_cond_destroy(ptr %condition)
   call i32 @pthread_mutex_destroy(ptr %mutex)`,
-  places: false,
+  survey: '',
+  place: '',
+  end: '',
 };
 
 /** Bytes of a set of CPUs, glibc's and musl's `cpu_set_t`. On a larger machine asking for them fails, and nothing is placed. */
@@ -126,12 +132,23 @@ unknown:
 }
 
 ; Moves a new thread to the CPUs of a set. Where that is refused it stays where it is.
-define internal void @place(ptr %slot, ptr %set) {
+define internal void @place(ptr %slot, ptr %set, i1 %apart) {
+entry:
+  br i1 %apart, label %move, label %done
+move:
   %handle = load i64, ptr %slot
   call i32 @pthread_setaffinity_np(i64 %handle, i64 ${CPU_SET}, ptr %set)
+  br label %done
+done:
   ret void
 }`,
-  places: true,
+  survey: `  %set = alloca [${CPU_WORDS} x i64], align 16
+  %apart = call i1 @elsewhere(ptr %set, i64 %helpers)`,
+  place: '  call void @place(ptr %slot, ptr %set, i1 %apart)',
+  // A thread that has ended must not be placed: its number is 0 then, which means the caller. Who starts it holds the mutex.
+  end: `  %mutex = getelementptr i8, ptr %plan, i64 ${planLayout.mutex}
+${posix.lock}
+${posix.unlock}`,
 };
 
 // Written from the Win32 documentation, and only parsed and compiled by the tests, for want of a Windows machine to run it on.
@@ -160,7 +177,9 @@ declare void @WakeAllConditionVariable(ptr)`,
   call i32 @WaitForSingleObject(ptr %thread, i32 -1)
   call i32 @CloseHandle(ptr %thread)`,
   destroy: '',
-  places: false,
+  survey: '',
+  place: '',
+  end: '',
 };
 
 /**
@@ -171,17 +190,6 @@ export function driverIr(platform: NodeJS.Platform = process.platform): string {
   const api = platform === 'win32' ? win32 : platform === 'linux' ? linux : posix;
   const field = (name: string, of: string, offset: number) =>
     `  %${name} = getelementptr i8, ptr %${of}, i64 ${offset}`;
-  const survey = `  %set = alloca [${CPU_WORDS} x i64], align 16
-  %apart = call i1 @elsewhere(ptr %set, i64 %helpers)`;
-  const place = `  br i1 %apart, label %place, label %placed
-place:
-  call void @place(ptr %slot, ptr %set)
-  br label %placed
-placed:`;
-  // A thread that has ended must not be placed: its number is 0 then, which means the caller.
-  const stay = `${field('mutex', 'plan', planLayout.mutex)}
-${api.lock}
-${api.unlock}`;
   const sync = `${field('mutex', 'plan', planLayout.mutex)}\n${field('condition', 'plan', planLayout.condition)}`;
   return `; Runs the phases of a plan on several threads.
 ${api.declarations}
@@ -297,7 +305,7 @@ done:
 
 define internal ${api.entryType} @worker(ptr %plan) {
   call void @phases(ptr %plan, i1 false)
-${api.places ? stay : ''}
+${api.end}
   ret ${api.entryResult}
 }
 
@@ -315,13 +323,13 @@ parallel:
   %handles = alloca [${MOST_THREADS} x i64], align 16
   %helpers = sub i64 %threads, 1
 ${field('present.at', 'plan', planLayout.present)}
-${api.places ? survey : ''}
+${api.survey}
 ${api.init}
   ; Held while threads are started: who reaches the barrier, or the end, early waits until their number is known.
 ${api.lock}
   br label %start
 start:
-  %started.count = phi i64 [ 0, %parallel ], [ %started.next, ${api.places ? '%placed' : '%counted'} ]
+  %started.count = phi i64 [ 0, %parallel ], [ %started.next, %counted ]
   %wanted = icmp slt i64 %started.count, %helpers
   br i1 %wanted, label %create, label %running
 create:
@@ -329,7 +337,7 @@ create:
 ${api.start}
   br i1 %started, label %counted, label %running
 counted:
-${api.places ? place : ''}
+${api.place}
   %started.next = add i64 %started.count, 1
   br label %start
 running:
