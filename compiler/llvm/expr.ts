@@ -80,6 +80,8 @@ function lift(
 function emitPrim(context: KernelContext, scope: Scope, expr: KPrim): Value {
   const operands = expr.args.map((arg) => emitExpr(context, scope, arg));
   requireType(operands, expr.type, expr.name);
+  // The first of two is looked at for NaN: of one that is the same for all lanes that is done once.
+  if ((expr.name === 'min' || expr.name === 'max') && operands[1]!.shape === 'uniform') operands.reverse();
   return lift(context, scope, expr.type, operands, (lanes, texts) =>
     emitPrimitive(context.writer, expr.name, expr.type, lanes, texts),
   );

@@ -75,12 +75,13 @@ export function defineInline(
 }
 
 /**
- * The larger or smaller; NaN if either is. The inner select is one instruction on x86 and gives a when either is NaN, so
- * only a NaN in b is missing. Putting back a constant, not b, keeps LLVM from melting the two selects into a longer one.
+ * The larger or smaller; NaN if either is. The inner select is one instruction on x86 and gives b when either is NaN, so
+ * only a NaN in a is missing, and of a literal LLVM knows that it is none. Putting back a constant, not a, keeps LLVM from
+ * melting the two selects into a longer one.
  */
 function extreme(m: Arithmetic, op: 'ogt' | 'olt', a: string, b: string): string {
-  const better = m.select(m.compare(op, b, a), b, a);
-  return m.select(m.compare('uno', b, b, 'isNaN'), m.constant(Number.NaN), better);
+  const better = m.select(m.compare(op, a, b), a, b);
+  return m.select(m.compare('uno', a, a, 'isNaN'), m.constant(Number.NaN), better);
 }
 
 /** Where exp leaves the normal range, and ln 2 related constants. */

@@ -26,7 +26,8 @@ export function combine(writer: FunctionWriter, reduction: Reduction, lanes: num
     const m = new Arithmetic(writer, reduction.type === 'f32' ? 'f32' : 'f64', lanes);
     return m.select(m.compare(reduction.op === 'max' ? 'ogt' : 'olt', b, a), b, a, reduction.op);
   }
-  return emitPrimitive(writer, combining[reduction.op], reduction.type, lanes, [a, b]);
+  // The new value first: it is looked at for NaN, which then does not hold up the chain of partial results.
+  return emitPrimitive(writer, combining[reduction.op], reduction.type, lanes, [b, a]);
 }
 
 /** Several partial results become one, neighbours first. */

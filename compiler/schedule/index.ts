@@ -9,9 +9,10 @@ import * as k from '../kernel/build.js';
 import type { HalfStorage, HalfType } from '../kernel/half.js';
 import type { BufferDecl, Kernel, KernelProgram, ScalarDecl } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { isDiagonal } from './blocks.js';
 import { type Equation, type Equations, findEquations } from './equations.js';
 import { NoOrder } from './hyperplane.js';
-import { lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
+import { type BlockedOutput, type BlockedRows, lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
 import { type ProgramContext, paddedSize } from './lower.js';
 import { findPhases, type Step } from './phases.js';
@@ -90,17 +91,21 @@ function scheduleEquations(graph: Graph, options: ScheduleOptions): KernelProgra
     blocks: options.blocks ?? false,
   };
 
-  const kernels: Kernel[][] = phases.map((steps) =>
-    steps.map((step) =>
-      step.kind === 'rows'
-        ? rowsKernel(step.group, context, blockedReading(step.group, context))
-        : waveKernel(step.group, context, ranges),
+  const plans = phases.map((steps) =>
+    steps.map((step) => ({
+      step,
+      blocked: step.kind === 'rows' ? blockedReading(step.group, context) : undefined,
+    })),
+  );
+  const written = outputs.map((output) => ({ ...output, blocked: blockedWriting(output.equation, context, ranges) }));
+  skewAcross(plans.flat(), written, layouts);
+  const kernels: Kernel[][] = plans.map((steps) =>
+    steps.map(({ step, blocked }) =>
+      step.kind === 'rows' ? rowsKernel(step.group, context, blocked) : waveKernel(step.group, context, ranges),
     ),
   );
   kernels.push([
-    ...outputs.map(({ equation, scaled }) =>
-      outputKernel(equation, loss, context, { scaled, blocked: blockedWriting(equation, context) }),
-    ),
+    ...written.map(({ equation, scaled, blocked }) => outputKernel(equation, loss, context, { scaled, blocked })),
     lossKernel(loss, context),
   ]);
 
@@ -197,5 +202,26 @@ function skewAlong(step: Step & { kind: 'wave' }, layouts: Map<string, Layout>):
   for (const name of touched) {
     const layout = layouts.get(name);
     if (layout && !layout.skew && layout.equation.axes.length === 2) layouts.set(name, { ...layout, skew });
+  }
+}
+
+/** What is stored by kernels that go along the diagonals of tiles, and read by no others, is stored by its diagonals as well. */
+function skewAcross(
+  plans: readonly { readonly step: Step; readonly blocked: BlockedRows | undefined }[],
+  outputs: readonly { readonly equation: Equation; readonly blocked: BlockedOutput | undefined }[],
+  layouts: Map<string, Layout>,
+): void {
+  const skew = [...layouts.values()].find(isDiagonal)?.skew;
+  if (!skew) return;
+  const alongRows = [
+    ...plans.flatMap(({ step, blocked }) => (blocked?.tiled ? [] : step.group.equations)),
+    ...outputs.flatMap(({ equation, blocked }) => (blocked?.tiled ? [] : [equation])),
+  ];
+  const readAlongRows = new Set(alongRows.flatMap(({ body }) => readsIn(body).map(({ source }) => source)));
+  for (const { step, blocked } of plans) {
+    if (!blocked?.tiled) continue;
+    for (const equation of step.group.equations)
+      if (!layouts.get(equation.name)!.skew && !readAlongRows.has(equation.name))
+        layouts.set(equation.name, { equation, skew });
   }
 }

@@ -12,6 +12,7 @@ import { printSize, sameSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { Kernel } from '../kernel/kernel.js';
 import { Affine } from './affine.js';
+import { LINES, overLines, type Rows } from './blocks.js';
 import type { Equation } from './equations.js';
 import { orderWithinCell, type Wavefront } from './hyperplane.js';
 import { skewOf } from './layout.js';
@@ -65,11 +66,15 @@ export interface RowGroup {
   readonly lanesLast: boolean;
 }
 
-/** Writes all that a group of plain equations needs of one cell of the axes before the last. */
-export type WriteRows = (scene: Scene, block: Block) => void;
+/** How the last axis is written, if the rows are to be worked on in blocks. */
+export interface BlockedRows {
+  /** A cell of the grid has several lines, those handed to `write`, where it has one otherwise. */
+  readonly tiled: boolean;
+  /** Writes all that the group needs of one cell of the grid. */
+  readonly write: (scene: Scene, block: Block, lines?: Rows) => void;
+}
 
-/** `blocked` writes the last axis, if the rows are to be worked on in blocks. */
-export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: WriteRows): Kernel {
+export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: BlockedRows): Kernel {
   const scene = begin(context);
   const { writer, lower } = scene;
   const { equations, box } = group;
@@ -112,7 +117,7 @@ export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: W
       return;
     }
     if (blocked && axis === rank - 1) {
-      blocked(scene, block);
+      blocked.write(scene, block);
       return;
     }
     const lanes = group.lanesLast && axis === rank - 1;
@@ -142,7 +147,11 @@ export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: W
 
   const grid = [batchGrid];
   const lanesOnly = group.lanesLast && rank === 1;
-  if (rank > 0 && !lanesOnly) {
+  if (blocked?.tiled) {
+    const tiles = tilesOf(scene, axisName(0), box[0]!);
+    grid.push(tiles.grid);
+    writer.branch(writer.root, tiles.inside, (block) => blocked.write(scene, block, tiles.lines(block)));
+  } else if (rank > 0 && !lanesOnly) {
     const name = writer.fresh(axisName(0));
     const extent = lower.size(box[0]!);
     grid.push({ variable: name, extent: paddedSize(box[0]!) });
@@ -320,6 +329,35 @@ function laneRange({ writer }: Scene, step: Affine, slope: number, lineExtent: A
   return { from, to: end, ...always };
 }
 
+/** A grid over tiles of LINES lines of an axis. */
+interface Tiles {
+  readonly grid: Kernel['grid'][number];
+  /** The first line of a tile. */
+  readonly start: Value;
+  /** Whether any of its lines is inside of the domain. */
+  readonly inside: Value;
+  /** Those that are. Bound where they are, so that nothing that depends on them is hoisted out of their range. */
+  readonly lines: (block: Block) => Rows;
+}
+
+function tilesOf({ writer, lower }: Scene, axis: string, size: SizeExpr): Tiles {
+  const extent = lower.size(size);
+  const name = writer.fresh(`${axis}_tile`);
+  const tileIn = (block: Block): Value => new Value(k.variable(name, 'index'), block, name);
+  const start = writer.combine((tile) => k.mul(tile, k.index(LINES)), [tileIn(writer.root)], 'start');
+  return {
+    grid: { variable: name, extent: k.div(k.add(paddedSize(size), k.index(LINES - 1)), k.index(LINES)) },
+    start,
+    inside: writer.combine((at, end) => k.compare('lt', at, end), [start, writer.index(extent)], 'inside'),
+    lines: (block) => {
+      const first = writer.atom(name, tileIn(block), [Affine.zero]).times(LINES);
+      const left = writer.index(extent.minus(first));
+      const count = writer.combine((n) => k.min(k.index(LINES), n), [left], 'lines');
+      return { first, count, atMost: LINES, last: extent.offset(-1) };
+    },
+  };
+}
+
 /** Where an output's elements go. */
 export interface Target {
   /** Flat index of a cell. */
@@ -327,8 +365,13 @@ export interface Target {
   /** Stores the equation's value at a flat index, as the output has it: scaled, if it is a gradient. */
   readonly store: (block: Block, index: Value, value: Value) => void;
 }
-/** Writes an output's last two axes, or the last one of two, inside of its domain. `at`: where it is in the axes before. */
-export type OutputRows = (scene: Scene, block: Block, at: readonly Value[], target: Target) => void;
+/** How an output's last two axes, or the last one of two, are written in blocks. */
+export interface BlockedOutput {
+  /** A cell of the grid has several lines, those handed to `write`, where it has one otherwise. */
+  readonly tiled: boolean;
+  /** Writes what is inside of the domain. `at`: where it is in the axes before; without the lines' own, if there are any. */
+  readonly write: (scene: Scene, block: Block, at: readonly Value[], target: Target, lines?: Rows) => void;
+}
 
 /**
  * A gradient, or a posterior, over the whole padded tensor: the equation inside of each utterance's domain, a gradient
@@ -338,7 +381,7 @@ export function outputKernel(
   equation: Equation,
   loss: Expr,
   context: ProgramContext,
-  options: { readonly scaled: boolean; readonly blocked?: OutputRows | undefined },
+  options: { readonly scaled: boolean; readonly blocked?: BlockedOutput | undefined },
 ): Kernel {
   const scene = begin(context);
   const { writer, lower } = scene;
@@ -404,13 +447,13 @@ export function outputKernel(
   const cells = (block: Block, at: readonly Value[]): void => {
     const axis = at.length;
     if (options.blocked && axis === rank - 2) {
-      options.blocked(scene, block, at, { address, store });
+      options.blocked.write(scene, block, at, { address, store });
       if (ragged[axis]) zeros(block, at, writer.index(extents[axis]!));
       return;
     }
     const last = axis === rank - 1;
     if (options.blocked && last) {
-      options.blocked(scene, block, at, { address, store });
+      options.blocked.write(scene, block, at, { address, store });
       return;
     }
     const precision = last ? lanePrecision([equation.body], equation.axes[axis]!, context) : undefined;
@@ -440,6 +483,35 @@ export function outputKernel(
       feasible,
       (block) => cells(block, []),
       (block) => zeros(block, [], zero),
+    );
+  } else if (options.blocked?.tiled) {
+    const { blocked } = options;
+    const tiles = tilesOf(scene, names[0]!, equation.domain[0]!);
+    grid.push(tiles.grid);
+    const zeroLines = (block: Block, from: Value): void => {
+      const to = writer.combine(
+        (end, start) => k.min(k.index(LINES), k.sub(end, start)),
+        [padded[0]!, tiles.start],
+        'lines',
+      );
+      writer.loop(block, 'serial', { name: names[0]!, from, to }, (body, variable) => {
+        zeros(body, [writer.combine(k.add, [tiles.start, variable], names[0])], zero);
+        return undefined;
+      });
+    };
+    writer.branch(
+      writer.root,
+      writer.all([feasible, tiles.inside]),
+      (block) => {
+        const lines = tiles.lines(block);
+        blocked.write(scene, block, [], { address, store }, lines);
+        if (ragged[1])
+          overLines(scene, block, lines, [equation], 0, (body, line) =>
+            zeros(body, [writer.index(lines.first.plus(line))], writer.index(extents[1]!)),
+          );
+        if (ragged[0]) zeroLines(block, lines.count);
+      },
+      (block) => zeroLines(block, zero),
     );
   } else {
     const name = writer.fresh(names[0]!);

@@ -533,11 +533,10 @@ export class Lowering {
     return this.writer.combine((x) => k.select(infinite(x), k.real(type, 0), x), [top], 'shift');
   }
 
-  /** The second loop. */
-  total(expr: ReduceExpr, shift: Value): Value {
-    const ahead = this.rowsAhead(expr);
+  /** The second loop. `ahead` of it a row is fetched that is read soon; by default a later one of long rows. */
+  total(expr: ReduceExpr, shift: Value, ahead: Ahead | undefined = this.rowsAhead(expr)): Value {
     return this.over(expr, 'total', (value, body) => {
-      if (ahead && body.lanes) this.prefetchRow(expr, ahead, body);
+      if (ahead && body.lanes) this.prefetchRow(expr.body, expr.index, ahead, body);
       return {
         op: 'sum',
         value: this.writer.combine((x, m) => k.prim('exp', k.prim('sub', x, m)), [value, shift], 'x'),
@@ -581,28 +580,30 @@ export class Lowering {
   }
 
   /**
-   * How far ahead, in elements, the rows are that the second sweep over a row should fetch: while it computes, memory would
-   * rest. At least PREFETCH elements, in whole rows. Undefined for short rows, which the machine fetches ahead by itself.
+   * How far ahead the rows are that the second sweep over a long row should fetch: while it computes, memory would rest. At least
+   * PREFETCH elements, in whole rows.
    */
-  private rowsAhead({ extent }: ReduceExpr): number | undefined {
+  private rowsAhead({ extent }: ReduceExpr): Ahead | undefined {
     if (!this.context.blocks || Object.keys(extent.terms).length > 0 || extent.constant < PREFETCH_ROW)
       return undefined;
-    return Math.ceil(PREFETCH / extent.constant) * extent.constant;
+    return { elements: Math.ceil(PREFETCH / extent.constant) * extent.constant };
   }
 
-  private prefetchRow(expr: ReduceExpr, ahead: number, body: Block): void {
-    for (const read of readsIn(expr.body)) {
+  /** Fetches what an expression of a row's elements will read of tensors in another row. */
+  prefetchRow(root: Expr, element: IndexRef, { elements, next }: Ahead, body: Block): void {
+    for (const read of readsIn(root)) {
       if (read.type !== 'real' || !this.input(read.source)) continue;
       const last = read.indices.at(-1);
-      if (last?.op !== 'index' || last.unique !== expr.index.unique) continue;
-      const at = this.address(
-        read.source,
-        read.indices.map((index) => this.form(index, body)),
-      );
+      if (last?.op !== 'index' || last.unique !== element.unique) continue;
+      const here = read.indices.map((index) => this.form(index, body));
+      // Not what has one row for the whole line, or none of its own: it is in the cache.
+      if (next && ![next.row, next.line].every((atom) => here.some((form) => form.coefficient(atom) !== 0))) continue;
+      const there = here.map((form) => (next ? form.plus(Affine.constant(form.coefficient(next.line))) : form));
+      const at = this.address(read.source, there);
       this.writer.prefetch(
         body,
         read.source,
-        this.writer.combine((x) => k.add(x, k.index(ahead)), [at], 'ahead'),
+        this.writer.combine((x) => k.add(x, k.index(elements)), [at], 'ahead'),
       );
     }
   }
@@ -623,6 +624,18 @@ export class Lowering {
     return home;
   }
 }
+
+/** Where a row is that will be read soon: some elements on, or in the next line, given by the atoms that number lines and rows. */
+export interface Ahead {
+  readonly elements: number;
+  readonly next?: { readonly line: string; readonly row: string };
+}
+
+/** The same row of the next line. */
+export const inNextLine = (line: Affine, row: Affine): Ahead => {
+  const [lineAtom, rowAtom] = [line, row].map(({ terms }) => [...terms.keys()][0]!) as [string, string];
+  return { elements: 0, next: { line: lineAtom, row: rowAtom } };
+};
 
 /** A size over the padded batch, as an expression of launch scalars. */
 export function paddedSize(size: SizeExpr): KExpr {

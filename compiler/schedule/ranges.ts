@@ -13,12 +13,11 @@ export const affineOfSize = (size: SizeExpr): Affine =>
  */
 export class Ranges {
   private readonly bounds = new Map<string, { lower: Affine[]; upper: Affine[] }>();
+  private readonly sizes: ReadonlySet<string>;
 
   constructor(private readonly graph: Graph) {
-    const sizes = new Set<string>();
-    for (const input of graph.inputs)
-      for (const dim of input.dims) for (const name of Object.keys(dim.terms)) sizes.add(name);
-    for (const name of sizes) this.bounds.set(name, { lower: [Affine.zero], upper: [] });
+    this.sizes = new Set(graph.inputs.flatMap(({ dims }) => dims.flatMap(({ terms }) => Object.keys(terms))));
+    for (const name of this.sizes) this.bounds.set(name, { lower: [Affine.zero], upper: [] });
     for (const param of graph.params) {
       if (param.type === 'int' && param.below)
         this.bounds.set(`param ${param.name}`, { lower: [Affine.zero], upper: [affineOfSize(param.below).offset(-1)] });
@@ -88,6 +87,12 @@ export class Ranges {
       const form = this.affine(at);
       return this.provable(form) && this.provable(affineOfSize(dims[axis]!).offset(-1).minus(form));
     });
+  }
+
+  /** Whether an index is a given index variable, but for what is the same everywhere in a lattice: the next one, the one U later. */
+  follows(at: Expr, index: IndexRef): boolean {
+    const distance = this.affine(at).minus(Affine.atom(indexAtom(index)));
+    return [...distance.terms.keys()].every((name) => this.sizes.has(name));
   }
 
   provable(form: Affine, given: readonly Affine[] = []): boolean {

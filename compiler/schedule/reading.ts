@@ -1,21 +1,35 @@
 /** Kernels that read rows, in blocks: see blocks.ts. */
 import { freeIndices } from '../graph/free.js';
-import type { ReduceExpr } from '../graph/graph.js';
+import type { Expr, ReadExpr, ReduceExpr } from '../graph/graph.js';
 import { sameSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { Affine } from './affine.js';
-import { inBlocks, LONG, Local, overRows, ROWS, STAGED, whole } from './blocks.js';
+import {
+  inBlocks,
+  isDiagonal,
+  LONG,
+  Local,
+  overLines,
+  overPatch,
+  overRows,
+  ROWS,
+  type Rows,
+  STAGED,
+  slotOf,
+  slotsOf,
+  whole,
+} from './blocks.js';
 import { outermost } from './elements.js';
 import type { Equation } from './equations.js';
-import type { RowGroup, WriteRows } from './kernels.js';
-import type { ProgramContext } from './lower.js';
+import type { BlockedRows, RowGroup, Scene } from './kernels.js';
+import { inNextLine, type ProgramContext } from './lower.js';
 import type { Block, Value } from './writer.js';
 
 /** How a group's rows are read in blocks; undefined if they are not of that kind. */
 export function blockedReading(
   { equations, box, lanesLast }: RowGroup,
   context: ProgramContext,
-): WriteRows | undefined {
+): BlockedRows | undefined {
   const axis = box.length - 1;
   if (!context.blocks || lanesLast || axis < 1) return undefined;
   const reductions = equations.map(
@@ -36,46 +50,62 @@ export function blockedReading(
   const longest = Math.max(1, ...reduces.map(({ extent }) => extent.constant));
   const swept = apart ? Math.min(ROWS, Math.floor(STAGED / longest)) : ROWS;
 
-  return (scene, block) => {
+  // Values of the rows go along the diagonals of a tile where that is how they are stored.
+  const tiled = apart && axis === 1 && equations.some(({ name }) => isDiagonal(context.layouts.get(name)));
+  // Elements that equations pick from the rows: taken while a row is in the nearest cache, which a tile is too large for.
+  const picked = tiled ? new Set(equations.flatMap((equation) => pickedFrom(equation, context))) : new Set<ReadExpr>();
+
+  const write = (scene: Scene, block: Block, lines?: Rows): void => {
     const { writer, lower } = scene;
-    const local = (value: Value): Local => new Local(scene, context, value.name, value.type as 'f32' | 'f64', ROWS);
     const extent = lower.size(box[axis]!);
     inBlocks(scene, block, whole(scene, extent), ROWS, (body, rows) => {
-      const results = new Map<ReduceExpr, Local[]>();
-      const keep = (reduce: ReduceExpr, value: Value, within: Block, row: Affine): void => {
-        const kept = local(value);
-        kept.store(within, writer.index(row), value);
-        results.set(reduce, [...(results.get(reduce) ?? []), kept]);
+      const results = new Map<Expr, Local[]>();
+      const keep = (expr: Expr, value: Value, within: Block, slot: Affine, element = value.type): void => {
+        const kept = new Local(scene, context, value.name, element as 'f32' | 'f64', slotsOf(tiled));
+        kept.store(within, writer.index(slot), value);
+        results.set(expr, [...(results.get(expr) ?? []), kept]);
       };
-      inBlocks(scene, body, rows, swept, (part, few, before) => {
-        overRows(scene, part, few, equations, axis, undefined, (within, number) => {
-          const row = before.plus(number);
-          for (const reduce of reduces) {
-            if (reduce.reduction !== 'logSumExp') keep(reduce, lower.fold(reduce), within, row);
-            else {
-              const top = lower.top(reduce);
-              const shift = apart ? top : lower.shiftOf(top);
-              if (!apart) writer.bind(shift);
-              keep(reduce, shift, within, row);
-              if (!apart) keep(reduce, lower.total(reduce, shift), within, row);
+      const sums = apart ? reduces.filter(({ reduction }) => reduction === 'logSumExp') : [];
+      overLines(scene, body, lines, equations, axis - 1, (lineBody, line) => {
+        inBlocks(scene, lineBody, rows, swept, (part, few, before) => {
+          const slotIn = (number: Affine): Affine => slotOf(tiled, before.plus(number), line);
+          const pick = (within: Block, number: Affine): void => {
+            for (const read of picked) keep(read, lower.real(read, within), within, slotIn(number), 'f32');
+          };
+          const tops = new Map<ReduceExpr, Local>();
+          // One line's, side by side whatever becomes of them.
+          const topAt = (number: Affine): Value => writer.index(before.plus(number));
+          overRows(scene, part, few, equations, axis, undefined, (within, number) => {
+            for (const reduce of reduces) {
+              if (reduce.reduction !== 'logSumExp') keep(reduce, lower.fold(reduce), within, slotIn(number));
+              else if (apart) {
+                const top = lower.top(reduce);
+                const kept = new Local(scene, context, top.name, top.type as 'f32' | 'f64', ROWS);
+                kept.store(within, topAt(number), top);
+                tops.set(reduce, kept);
+              } else {
+                const shift = lower.shiftOf(lower.top(reduce));
+                writer.bind(shift);
+                keep(reduce, shift, within, slotIn(number));
+                keep(reduce, lower.total(reduce, shift), within, slotIn(number));
+              }
             }
-          }
-        });
-        const sums = apart ? reduces.filter(({ reduction }) => reduction === 'logSumExp') : [];
-        if (sums.length === 0) return;
-        overRows(scene, part, few, equations, axis, 'f32', (within, number) => {
-          const at = writer.index(before.plus(number));
-          for (const reduce of sums) {
-            const [tops] = results.get(reduce)! as [Local];
-            tops.store(within, at, lower.shiftOf(tops.load(within, at, 'top')));
-          }
-        });
-        overRows(scene, part, few, equations, axis, undefined, (within, number) => {
-          const row = before.plus(number);
-          for (const reduce of sums) {
-            const [shifts] = results.get(reduce)! as [Local];
-            keep(reduce, lower.total(reduce, shifts.load(within, writer.index(row), 'shift')), within, row);
-          }
+            if (sums.length === 0) pick(within, number);
+          });
+          if (sums.length === 0) return;
+          overRows(scene, part, few, equations, axis, 'f32', (within, number) => {
+            const at = topAt(number);
+            for (const top of tops.values()) top.store(within, at, lower.shiftOf(top.load(within, at, 'top')));
+          });
+          overRows(scene, part, few, equations, axis, undefined, (within, number) => {
+            for (const reduce of sums) {
+              const shift = tops.get(reduce)!.load(within, topAt(number), 'shift');
+              if (tiled) keep(reduce, shift, within, slotIn(number));
+              else results.set(reduce, [tops.get(reduce)!]);
+              keep(reduce, lower.total(reduce, shift, lines && inNextLine(line, number)), within, slotIn(number));
+            }
+            pick(within, number);
+          });
         });
       });
       for (const cells of byExtent(equations, axis)) {
@@ -86,14 +116,18 @@ export function blockedReading(
           'count',
         );
         const fewer = sameSize(cells[0]!.domain[axis]!, box[axis]!) ? rows : { ...rows, count, last: end.offset(-1) };
-        overRows(scene, body, fewer, cells, axis, context.lattice, (within, row) => {
+        overPatch(scene, body, { rows: fewer, lines }, cells, axis, context.lattice, (within, slot) => {
+          const load = (expr: Expr, name: string, part = 0): Value =>
+            results.get(expr)![part]!.load(within, writer.index(slot), name);
           for (const equation of cells) {
+            for (const read of pickedFrom(equation, context))
+              if (picked.has(read)) lower.given(read, lower.widen(load(read, read.source)), within);
             for (const reduce of reductions[equations.indexOf(equation)]!) {
-              const names = reduce.reduction === 'logSumExp' ? ['shift', 'total'] : [reduce.reduction];
-              const [first, second] = results
-                .get(reduce)!
-                .map((each, i) => each.load(within, writer.index(row), names[i]!));
-              lower.given(reduce, second ? lower.logOfTotal(first!, second) : lower.widen(first!), within);
+              const value =
+                reduce.reduction === 'logSumExp'
+                  ? lower.logOfTotal(load(reduce, 'shift'), load(reduce, 'total', 1))
+                  : lower.widen(load(reduce, reduce.reduction));
+              lower.given(reduce, value, within);
             }
             const value = lower.real(equation.body, within);
             value.name = equation.name;
@@ -107,6 +141,15 @@ export function blockedReading(
       }
     });
   };
+  return { tiled, write };
+}
+
+/** What an equation reads, outside of its reductions, of tensors that have more axes than it has: single elements. */
+function pickedFrom({ axes, body }: Equation, { graph }: ProgramContext): ReadExpr[] {
+  const rank = new Map(graph.inputs.map((input) => [input.name, input.dims.length]));
+  const isPick = (expr: Expr): expr is ReadExpr =>
+    expr.op === 'read' && expr.type === 'real' && (rank.get(expr.source) ?? 0) > axes.length;
+  return outermost(body, (expr) => expr.op === 'reduce' || isPick(expr)).filter(isPick);
 }
 
 /** Neighbours of one extent of an axis together, in order. */

@@ -1,13 +1,28 @@
 /** Kernels that write rows, in blocks: see blocks.ts. */
-import { collect, freeIndices } from '../graph/free.js';
-import type { Expr, IndexRef, ReduceExpr } from '../graph/graph.js';
+import { collect, freeIndices, readsIn } from '../graph/free.js';
+import type { Expr, IndexRef, ReadExpr, ReduceExpr } from '../graph/graph.js';
 import * as k from '../kernel/build.js';
 import { Affine } from './affine.js';
-import { inBlocks, LONG, Local, overRows, ROWS, STAGED, whole } from './blocks.js';
+import {
+  inBlocks,
+  isDiagonal,
+  LONG,
+  Local,
+  overLines,
+  overPatch,
+  overRows,
+  ROWS,
+  type Rows,
+  STAGED,
+  slotOf,
+  slotsOf,
+  whole,
+} from './blocks.js';
 import { contains, type Point, rowValues, takeApart, withRowSums } from './elements.js';
 import type { Equation } from './equations.js';
-import type { OutputRows, Scene, Target } from './kernels.js';
-import { lanePrecision, type ProgramContext } from './lower.js';
+import type { BlockedOutput, Scene, Target } from './kernels.js';
+import { type Ahead, inNextLine, lanePrecision, type ProgramContext } from './lower.js';
+import type { Ranges } from './ranges.js';
 import type { Block, Value } from './writer.js';
 
 /** Long rows are worked on in parts of about so many elements: reading and writing are then well mixed. */
@@ -16,7 +31,7 @@ const PART = 1024;
 const LINE = 16;
 
 /** How an output's rows are written in blocks; undefined if they are not of that kind. */
-export function blockedWriting(equation: Equation, context: ProgramContext): OutputRows | undefined {
+export function blockedWriting(equation: Equation, context: ProgramContext, ranges: Ranges): BlockedOutput | undefined {
   const rank = equation.axes.length;
   const axis = rank - 2;
   const width = equation.domain[rank - 1];
@@ -36,30 +51,34 @@ export function blockedWriting(equation: Equation, context: ProgramContext): Out
   const roots = [...(dense ? [dense] : []), ...points.map(({ value }) => value)];
   const perRow = [...new Set(roots.flatMap((root) => rowValues(root, row, element)))];
   const long = V >= LONG;
+  // Values of the rows go along the diagonals of a tile where what they are made of is stored so, and read there.
+  const alongDiagonals = ({ source, indices }: ReadExpr): boolean =>
+    isDiagonal(context.layouts.get(source)) && indices.every((at, i) => ranges.follows(at, equation.axes[i]!));
+  const tiled = axis === 1 && !long && perRow.some((expr) => readsIn(expr).some(alongDiagonals));
   const staged = Math.min(ROWS, Math.floor(STAGED / V));
   const partWidth = Math.ceil(V / Math.ceil(V / PART) / LINE) * LINE;
 
-  return (scene, block, at, output) => {
+  const write = (scene: Scene, block: Block, at: readonly Value[], output: Target, lines?: Rows): void => {
     const { writer, lower } = scene;
     for (const root of roots) lower.prepare(root);
     /** What the rows' values are kept in: one number, or two for a value that goes into sums with elements. */
     const kept = new Map<Expr, Local[]>();
     const stage = new Local(scene, context, equation.name, 'f32', long ? partWidth : staged * V);
-    const give = (within: Block, number: Affine, wanted: readonly Expr[]): void => {
+    const give = (within: Block, slot: Affine, wanted: readonly Expr[]): void => {
       for (const expr of new Set(wanted.flatMap((root) => rowValues(root, row, element)))) {
-        const [first, second] = kept.get(expr)!.map((local) => local.load(within, writer.index(number), local.value));
+        const [first, second] = kept.get(expr)!.map((local) => local.load(within, writer.index(slot), local.value));
         if (second) lower.givenSplit(expr, { high: first!, low: second }, within);
         else lower.given(expr, first!, within);
       }
     };
-    const keep = (expr: Expr, within: Block, number: Affine): void => {
+    const keep = (expr: Expr, within: Block, slot: Affine): void => {
       const value = lower.real(expr, within);
       const split = sums.has(expr) && value.type === 'f64' ? lower.split(value) : undefined;
       kept.set(
         expr,
         (split ? [split.high, split.low] : [value]).map((part) => {
-          const local = new Local(scene, context, part.name, 'f32', ROWS);
-          local.store(within, writer.index(number), part);
+          const local = new Local(scene, context, part.name, 'f32', slotsOf(tiled));
+          local.store(within, writer.index(slot), part);
           return local;
         }),
       );
@@ -67,64 +86,70 @@ export function blockedWriting(equation: Equation, context: ProgramContext): Out
 
     inBlocks(scene, block, whole(scene, lower.size(equation.domain[axis]!)), ROWS, (body, rows) => {
       if (perRow.length > 0)
-        overRows(scene, body, rows, [equation], axis, context.lattice, (within, number) => {
-          for (const expr of perRow) keep(expr, within, number);
+        overPatch(scene, body, { rows, lines }, [equation], axis, context.lattice, (within, slot) => {
+          for (const expr of perRow) keep(expr, within, slot);
         });
-      const startOf = (row: Affine): Value => output.address([...at, writer.index(row), writer.constant(k.index(0))]);
-      const values = points.map(({ value }) => value);
-      if (long)
-        overRows(scene, body, rows, [equation], axis, undefined, (within, number) => {
-          give(within, number, roots);
-          const start = startOf(rows.first.plus(number));
-          fetchEdges(scene, within, equation, start, writer.constant(k.index(V)));
-          inParts(scene, within, V, partWidth, (part, span) => {
-            writeDense(scene, part, equation, dense, stage, span);
-            for (const point of points) correct(scene, part, point, stage, span);
-            const run = {
-              start: writer.combine((x, y) => k.add(x, y), [start, writer.index(span.first)], 'at'),
-              count: span.count,
-            };
-            writeOut(scene, part, equation, sum, stage, run, output);
-          });
-        });
-      else
-        inBlocks(scene, body, rows, staged, (part, few, before) => {
-          const start = startOf(few.first);
-          const count = writer.combine((n) => k.mul(n, k.index(V)), [few.count], 'elements');
-          fetchEdges(scene, part, equation, start, count);
-          const spanOf = (number: Affine): Span => ({
-            at: number.times(V),
-            first: Affine.zero,
-            last: Affine.constant(V - 1),
-            count: writer.constant(k.index(V)),
-          });
-          overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
-            give(within, before.plus(number), dense ? [dense] : []);
-            writeDense(scene, within, equation, dense, stage, spanOf(number));
-          });
-          if (points.length > 0)
-            overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
-              give(within, before.plus(number), values);
-              for (const point of points) correct(scene, within, point, stage, spanOf(number));
+      overLines(scene, body, lines, [equation], axis - 1, (lineBody, line) => {
+        const place = lines ? [...at, writer.index(lines.first.plus(line))] : at;
+        const slotIn = (number: Affine): Affine => slotOf(tiled, number, line);
+        const startOf = (first: Affine): Value =>
+          output.address([...place, writer.index(first), writer.constant(k.index(0))]);
+        const values = points.map(({ value }) => value);
+        if (long)
+          overRows(scene, lineBody, rows, [equation], axis, undefined, (within, number) => {
+            give(within, slotIn(number), roots);
+            const start = startOf(rows.first.plus(number));
+            fetchEdges(scene, within, equation, start, writer.constant(k.index(V)));
+            inParts(scene, within, V, partWidth, (part, span) => {
+              writeDense(scene, part, equation, dense, stage, span);
+              for (const point of points) correct(scene, part, point, stage, span);
+              const run = {
+                start: writer.combine((x, y) => k.add(x, y), [start, writer.index(span.first)], 'at'),
+                count: span.count,
+              };
+              writeOut(scene, part, equation, sum, stage, run, output);
             });
-          writeOut(scene, part, equation, sum, stage, { start, count }, output);
-        });
+          });
+        else
+          inBlocks(scene, lineBody, rows, staged, (part, few, before) => {
+            const start = startOf(few.first);
+            const count = writer.combine((n) => k.mul(n, k.index(V)), [few.count], 'elements');
+            fetchEdges(scene, part, equation, start, count);
+            const spanOf = (number: Affine): Span => ({
+              at: number.times(V),
+              first: Affine.zero,
+              last: Affine.constant(V - 1),
+              count: writer.constant(k.index(V)),
+            });
+            overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
+              give(within, slotIn(before.plus(number)), dense ? [dense] : []);
+              writeDense(scene, within, equation, dense, stage, spanOf(number), lines && inNextLine(line, number));
+            });
+            if (points.length > 0)
+              overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
+                give(within, slotIn(before.plus(number)), values);
+                for (const point of points) correct(scene, within, point, stage, spanOf(number));
+              });
+            writeOut(scene, part, equation, sum, stage, { start, count }, output);
+          });
+      });
     });
   };
+  return { tiled, write };
 }
 
 /**
  * How rows of an output of two axes are written, each in a cell of the grid: undefined where no element is singled out. What
  * sums add to single elements goes to them one after the other, instead of being compared with every element.
  */
-function singleRow(equation: Equation, V: number, context: ProgramContext): OutputRows | undefined {
+function singleRow(equation: Equation, V: number, context: ProgramContext): BlockedOutput | undefined {
   const [row, element] = equation.axes as [IndexRef, IndexRef];
   const { sum, dense, points } = takeApart(equation.body, element, row, context.builder);
   if (points.length === 0) return undefined;
   if (dense && lanePrecision([equation.body], element, context) !== 'f32') return undefined;
   const width = V <= STAGED ? V : Math.ceil(V / Math.ceil(V / STAGED) / LINE) * LINE;
 
-  return (scene, block, at, output) => {
+  const write: BlockedOutput['write'] = (scene, block, at, output) => {
     const { writer, lower } = scene;
     if (dense) lower.prepare(dense);
     for (const { value } of points) lower.prepare(value);
@@ -144,6 +169,7 @@ function singleRow(equation: Equation, V: number, context: ProgramContext): Outp
       writeOut(scene, part, equation, sum, stage, run, output);
     });
   };
+  return { tiled: false, write };
 }
 
 /** The lines at both ends of a run belong to neighbours as well and cannot be streamed: they are fetched while the rest is computed. */
@@ -196,6 +222,7 @@ function writeDense(
   value: Expr | undefined,
   stage: Local,
   span: Span,
+  ahead?: Ahead,
 ): void {
   const { writer, lower } = scene;
   const element = equation.axes.at(-1)!;
@@ -204,8 +231,8 @@ function writeDense(
     writer.branch(
       block,
       rowCondition(scene, condition, block),
-      (body) => writeDense(scene, body, equation, then, stage, span),
-      (body) => writeDense(scene, body, equation, otherwise, stage, span),
+      (body) => writeDense(scene, body, equation, then, stage, span, ahead),
+      (body) => writeDense(scene, body, equation, otherwise, stage, span, ahead),
     );
     return;
   }
@@ -216,6 +243,7 @@ function writeDense(
     (body, variable, name) => {
       const form = writer.atom(name, variable, [Affine.zero], [span.last.minus(span.first)]);
       lower.bindIndex(element, span.first.plus(form), body);
+      if (value && ahead) lower.prefetchRow(value, element, ahead, body);
       const result = value ? lower.real(value, body) : writer.constant(k.real('f32', 0));
       stage.store(body, writer.index(span.at.plus(form)), result);
       return undefined;

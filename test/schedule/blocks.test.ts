@@ -1,11 +1,14 @@
 /**
  * Rows worked on in blocks: the same numbers as the spec's own TypeScript gives in float64, for rows shorter and longer than a
- * vector, a staged block and a part, more rows than a block has, and gradients of any alignment.
+ * vector, a staged block and a part, more rows than a block has, fewer and more frames than a tile has, and gradients of any
+ * alignment.
  */
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { compile, compileToGraph, compileToKernels } from '../../compiler/compile.js';
+import { operandsOf, strideOf } from '../../compiler/kernel/analysis.js';
 import { interpretProgram } from '../../compiler/kernel/interpret.js';
+import type { KExpr, KLoop, KStmt } from '../../compiler/kernel/kernel.js';
 import { printKernel } from '../../compiler/kernel/print.js';
 import type { LossDefinition } from '../../dsl/index.js';
 import { CpuExecutor } from '../../runtime/cpu/executor.js';
@@ -27,22 +30,33 @@ const { graph } = spec;
 const definition = ((await import(path)) as { default: LossDefinition }).default;
 const options = { lattice: 'f64', blocks: true, gradients: true } as const;
 
-/** Two utterances, the second shorter in T and U. */
-function batchOf(T: number, U: number, V: number, { scale = 3, ...params }: Record<string, number> = {}): RandomBatch {
+/** Utterances shorter than the first one, by so much in T and U. */
+const shorter = [
+  [0, 0],
+  [1, 2],
+  // Whole tiles of padding, and tiles that end within one.
+  [9, 1],
+  [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
+] as const;
+
+/** Some utterances, of which the first has the full lengths. */
+function batchOf(
+  T: number,
+  U: number,
+  V: number,
+  { scale = 3, B = 4, ...params }: Record<string, number> = {},
+): RandomBatch {
   const random = randomFrom(T + 7 * U + 31 * V);
-  const own = [
-    { T, U, V },
-    { T: Math.max(1, T - 1), U: Math.max(0, U - 2), V },
-  ];
+  const own = shorter.slice(0, B).map(([t, u]) => ({ T: Math.max(1, T - t), U: Math.max(0, U - u), V }));
   return {
-    B: 2,
+    B,
     sizes: { T, U, V },
     ownSizes: own,
     inputs: {
-      acts: Float32Array.from({ length: 2 * T * (U + 1) * V }, () => (random() * 2 - 1) * scale),
-      labels: Int32Array.from({ length: 2 * U }, () => Math.min(V - 1, 1 + Math.floor(random() * (V - 1)))),
+      acts: Float32Array.from({ length: B * T * (U + 1) * V }, () => (random() * 2 - 1) * scale),
+      labels: Int32Array.from({ length: B * U }, () => Math.min(V - 1, 1 + Math.floor(random() * (V - 1)))),
     },
-    shapes: { acts: [2, T, U + 1, V], labels: [2, U] },
+    shapes: { acts: [B, T, U + 1, V], labels: [B, U] },
     lengths: { actLens: Int32Array.from(own, (one) => one.T), labelLens: Int32Array.from(own, (one) => one.U) },
     params: { blank: 0, fastemitLambda: 0, clamp: 0, ...params },
   };
@@ -57,6 +71,10 @@ const shapes: [number, number, number][] = [
   [3, 4, 2],
   [2, 70, 3],
   [2, 66, 28],
+  [8, 3, 5],
+  [9, 70, 3],
+  [17, 130, 2],
+  [20, 9, 28],
   [3, 5, 50],
   [2, 17, 250],
   [2, 3, 511],
@@ -138,7 +156,7 @@ describeLlvm('rows of two axes, with what labels add to single elements', () => 
     [3, 0, 1],
   ])('T %i, U %i, V %i', async (T, U, V) => {
     const { default: stated } = (await import(file)) as { default: LossDefinition };
-    const rnnt = batchOf(T, U, V);
+    const rnnt = batchOf(T, U, V, { B: 2 });
     const acts = rnnt.inputs.acts!.slice(0, 2 * T * V) as Float32Array;
     const batch = {
       ...rnnt,
@@ -184,6 +202,73 @@ test('every shipped spec that reads rows is scheduled in blocks, and no program 
     expect(blocked, name).toBe(name === 'rnnt-normalized' ? 1 : 2);
   }
 });
+
+describe('tiles', () => {
+  const kernelsOf = (name: string, V: number, folder = 'specs') => {
+    const source = compileToGraph(fileURLToPath(new URL(`../../${folder}/${name}.ts`, import.meta.url)));
+    const program = compileToKernels(source, { ...options, sizes: { V, S: 5 } });
+    const tiled = program.phases.flat().filter(({ grid }) => grid.some(({ variable }) => variable.endsWith('_tile')));
+    return { program, tiled: tiled.map(({ name: kernel }) => kernel) };
+  };
+
+  test('short rows of a lattice that is stored by its diagonals', () => {
+    expect(kernelsOf('rnnt', 28).tiled).toEqual(['logZ_stay_emit', 'grad_acts']);
+    expect(kernelsOf('tdt', 28).tiled).toHaveLength(2);
+    // Nodes of one row of the output that lie U + 1 apart are side by side as well.
+    expect(kernelsOf('wildcard', 28).tiled).toEqual(['grad_acts']);
+  });
+
+  test('lanes load and store neighbours: what only tiles touch is stored by diagonals too', () => {
+    const { program } = kernelsOf('rnnt', 28);
+    expect(program.buffers.find(({ name }) => name === 'logZ')!.layout).toBe('logZ[(t + u) mod T][u]');
+    for (const kernel of program.phases.flat().filter(({ locals }) => locals))
+      for (const loop of lanesLoops(kernel.body))
+        for (const { buffer, index } of accessesIn(loop.body))
+          expect(strideOf(index, loop.variable, letsIn(loop.body)), `${kernel.name}: ${buffer}`).toBe(1);
+  });
+
+  test('but not long rows, lattices stored otherwise, and windows that begin elsewhere in each frame', () => {
+    for (const [name, V, folder] of [
+      ['rnnt', 512, 'specs'],
+      ['monotonic', 28, 'specs'],
+      ['mixed-signs', 28, 'test/specs'],
+      ['pruned', 28, 'specs'],
+    ] as const)
+      expect(kernelsOf(name, V, folder).tiled, name).toEqual([]);
+  });
+
+  test('what is also read along rows stays in rows, if no recurrence reads it', () => {
+    const { program, tiled } = kernelsOf('confidence', 28, 'test/specs');
+    expect(tiled).toEqual(['logZ_stay_emit', 'grad_acts']);
+    const layoutOf = (buffer: string) => program.buffers.find(({ name }) => name === buffer)!.layout;
+    expect(layoutOf('stay')).toBe('stay[(t + u) mod T][u]');
+    expect(layoutOf('logZ')).toBe('logZ[t][u]');
+  });
+});
+
+/** All lanes loops of some statements. */
+function lanesLoops(body: readonly KStmt[]): KLoop[] {
+  return body.flatMap((statement) => {
+    if (statement.kind === 'if') return lanesLoops([...statement.then, ...statement.otherwise]);
+    if (statement.kind !== 'loop') return [];
+    return statement.mode === 'lanes' ? [statement] : lanesLoops(statement.body);
+  });
+}
+
+const letsIn = (body: readonly KStmt[]) =>
+  new Map(body.flatMap((statement) => (statement.kind === 'let' ? [[statement.name, statement.value]] : [])));
+
+/** Where the statements of a lanes loop load and store. */
+function accessesIn(body: readonly KStmt[]): { buffer: string; index: KExpr }[] {
+  const loads = (expr: KExpr): { buffer: string; index: KExpr }[] => [
+    ...(expr.op === 'load' ? [expr] : []),
+    ...operandsOf(expr).flatMap(loads),
+  ];
+  return body.flatMap((statement) => {
+    if (statement.kind === 'let') return loads(statement.value);
+    return statement.kind === 'store' ? [statement, ...loads(statement.value)] : [];
+  });
+}
 
 function bytesOf(array: Float32Array | Float64Array | Int32Array): Buffer {
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
