@@ -28,7 +28,27 @@ interface State {
 /** `printBlock` prints the statements of the body; it is handed in because statements hold loops and loops statements. */
 export function emitLanes(context: KernelContext, scope: Scope, loop: KLoop, printBlock: BlockPrinter): void {
   const { writer } = context;
-  const lanes = context.vectorBits / (loop.precision === 'f64' ? 64 : 32);
+  const partial = emitPartial(context, scope, loop, printBlock);
+  loop.reduce.forEach((reduce, i) => {
+    const total = combineLanes(writer, reduce, lanesIn(context, loop), partial[i]!);
+    scope.values.set(reduce.name, uniform(reduce.type, writer.rename(total, reduce.name)));
+  });
+}
+
+/** The lanes of a vector of the loop. */
+export function lanesIn(context: KernelContext, { precision }: KLoop): number {
+  return context.vectorBits / (precision === 'f64' ? 64 : 32);
+}
+
+/** Prints the loop; returns for each reduction the vector whose lanes are left to be combined. */
+export function emitPartial(
+  context: KernelContext,
+  scope: Scope,
+  loop: KLoop,
+  printBlock: BlockPrinter,
+): readonly string[] {
+  const { writer } = context;
+  const lanes = lanesIn(context, loop);
   const from = asScalar(emitExpr(context, scope, loop.from), `the start of the loop over '${loop.variable}'`);
   const to = asScalar(emitExpr(context, scope, loop.to), `the end of the loop over '${loop.variable}'`);
   if (loop.reverse && loop.reduce.length > 0) {
@@ -69,11 +89,7 @@ export function emitLanes(context: KernelContext, scope: Scope, loop: KLoop, pri
     if (copies > 1) state = printer.full(state, copies, 'copies', streamAligned);
     state = printer.full(state, 1, 'full', streamAligned);
   }
-  state = printer.masked(state, writer.emit('left', `sub nsw i64 ${to}, ${state.position}`), 'tail');
-  loop.reduce.forEach((reduce, i) => {
-    const total = combineLanes(writer, reduce, lanes, state.partial[i]!);
-    scope.values.set(reduce.name, uniform(reduce.type, writer.rename(total, reduce.name)));
-  });
+  return printer.masked(state, writer.emit('left', `sub nsw i64 ${to}, ${state.position}`), 'tail').partial;
 }
 
 /** Loops of at most so many vectors are written out, without a loop: their elements then stay in registers from one to the next. */

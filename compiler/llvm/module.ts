@@ -5,6 +5,7 @@
 import { operandsOf } from '../kernel/analysis.js';
 import type { BufferDecl, KExpr, Kernel, KernelProgram, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { findAbreast } from './abreast.js';
 import { emitExpr } from './expr.js';
 import { emitBlock } from './statements.js';
 import { commentText, identifier, type LlvmTarget, memoryType } from './types.js';
@@ -90,7 +91,15 @@ function printKernel(
     }),
   );
   const { vectorBits, halves = { float16: false, bfloat16: false } } = target;
-  const context: KernelContext = { writer, vectorBits, halves, buffers, scalars, streams: false };
+  const context: KernelContext = {
+    writer,
+    vectorBits,
+    halves,
+    buffers,
+    scalars,
+    abreast: findAbreast(kernel),
+    streams: false,
+  };
   const outside: Scope = { lanes: 0, mask: undefined, values: new Map() };
   const extents = kernel.grid.map(({ variable, extent }, axis) =>
     axis === 0 ? '' : asScalar(emitExpr(context, outside, extent), `the extent of '${variable}'`),

@@ -5,6 +5,7 @@
 import { isVarying, varyingReductions } from '../kernel/analysis.js';
 import type { KIf, KLoop, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
+import { emitAbreast } from './abreast.js';
 import { emitExpr } from './expr.js';
 import { emitLanes } from './lanes.js';
 import { emitPrefetch, emitStore } from './memory.js';
@@ -84,8 +85,11 @@ function emitOrdered(context: KernelContext, scope: Scope, loop: KLoop): void {
   const toValue = emitExpr(context, scope, loop.to);
   const fromLanes = masked ? asVector(context, scope, fromValue) : '';
   const toLanes = masked ? asVector(context, scope, toValue) : '';
-  const from = masked ? extent(context, scope, 'smin', fromLanes) : fromValue.text;
+  const least = masked ? extent(context, scope, 'smin', fromLanes) : fromValue.text;
   const to = masked ? extent(context, scope, 'smax', toLanes) : toValue.text;
+  const from = context.abreast.has(loop)
+    ? emitAbreast(context, scope, loop, { from: least, to }, emitStatement, emitBlock)
+    : least;
 
   const start = loop.reverse ? writer.emit('last', `sub nsw i64 ${to}, 1`) : from;
   const accumulators = loop.reduce.map((reduce) => {

@@ -7,7 +7,7 @@
  *   varying  a vector
  */
 
-import type { BufferDecl, KernelType, KStmt } from '../kernel/kernel.js';
+import type { BufferDecl, KernelType, KLoop, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { type HalfInstructions, registerType, vectorOf } from './types.js';
 import type { FunctionWriter } from './writer.js';
@@ -53,6 +53,8 @@ export interface KernelContext {
     { readonly decl: Pick<BufferDecl, 'name' | 'element'>; readonly pointer: string }
   >;
   readonly scalars: ReadonlyMap<string, Uniform>;
+  /** Loops whose iterations are taken several at a time. */
+  readonly abreast: ReadonlySet<KLoop>;
   /** Set when a non-temporal store was printed: the kernel then ends with a fence. */
   streams: boolean;
 }
