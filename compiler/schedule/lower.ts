@@ -534,13 +534,11 @@ export class Lowering {
   }
 
   /** The second loop. `ahead` of it a row is fetched that is read soon; by default a later one of long rows. */
-  total(expr: ReduceExpr, shift: Value, ahead: Ahead | undefined = this.rowsAhead(expr)): Value {
+  total(expr: ReduceExpr, shift: Value | undefined, ahead: Ahead | undefined = this.rowsAhead(expr)): Value {
     return this.over(expr, 'total', (value, body) => {
       if (ahead && body.lanes) this.prefetchRow(expr.body, expr.index, ahead, body);
-      return {
-        op: 'sum',
-        value: this.writer.combine((x, m) => k.prim('exp', k.prim('sub', x, m)), [value, shift], 'x'),
-      };
+      const below = shift ? this.writer.combine((x, m) => k.prim('sub', x, m), [value, shift], 'x') : value;
+      return { op: 'sum', value: this.writer.combine((x) => k.prim('exp', x), [below], 'x') };
     });
   }
 

@@ -14,7 +14,6 @@ import {
   overRows,
   ROWS,
   type Rows,
-  STAGED,
   slotOf,
   slotsOf,
   whole,
@@ -23,7 +22,7 @@ import { outermost } from './elements.js';
 import type { Equation } from './equations.js';
 import type { BlockedRows, RowGroup, Scene } from './kernels.js';
 import { inNextLine, type ProgramContext } from './lower.js';
-import type { Block, Value } from './writer.js';
+import { type Block, Value } from './writer.js';
 
 /** How a group's rows are read in blocks; undefined if they are not of that kind. */
 export function blockedReading(
@@ -44,14 +43,9 @@ export function blockedReading(
   if (!perRow || !sameOuter || reductions.every((some) => some.length === 0)) return undefined;
 
   const reduces = [...new Set(reductions.flat())];
-  // Rows that are not long are swept once for the maxima of some of them, then once for the sums: the many steps from a row's
-  // elements to its maximum do not wait for the sum of the row before. So many rows that the nearest cache holds them.
-  const apart = reduces.every(({ extent }) => Object.keys(extent.terms).length === 0 && extent.constant < LONG);
-  const longest = Math.max(1, ...reduces.map(({ extent }) => extent.constant));
-  const swept = apart ? Math.min(ROWS, Math.floor(STAGED / longest)) : ROWS;
-
+  const short = reduces.every(({ extent }) => Object.keys(extent.terms).length === 0 && extent.constant < LONG);
   // Values of the rows go along the diagonals of a tile where that is how they are stored.
-  const tiled = apart && axis === 1 && equations.some(({ name }) => isDiagonal(context.layouts.get(name)));
+  const tiled = short && axis === 1 && equations.some(({ name }) => isDiagonal(context.layouts.get(name)));
   // Elements that equations pick from the rows: taken while a row is in the nearest cache, which a tile is too large for.
   const picked = tiled ? new Set(equations.flatMap((equation) => pickedFrom(equation, context))) : new Set<ReadExpr>();
 
@@ -65,46 +59,49 @@ export function blockedReading(
         kept.store(within, writer.index(slot), value);
         results.set(expr, [...(results.get(expr) ?? []), kept]);
       };
-      const sums = apart ? reduces.filter(({ reduction }) => reduction === 'logSumExp') : [];
       overLines(scene, body, lines, equations, axis - 1, (lineBody, line) => {
-        inBlocks(scene, lineBody, rows, swept, (part, few, before) => {
-          const slotIn = (number: Affine): Affine => slotOf(tiled, before.plus(number), line);
-          const pick = (within: Block, number: Affine): void => {
-            for (const read of picked) keep(read, lower.real(read, within), within, slotIn(number), 'f32');
-          };
-          const tops = new Map<ReduceExpr, Local>();
-          // One line's, side by side whatever becomes of them.
-          const topAt = (number: Affine): Value => writer.index(before.plus(number));
-          overRows(scene, part, few, equations, axis, undefined, (within, number) => {
-            for (const reduce of reduces) {
-              if (reduce.reduction !== 'logSumExp') keep(reduce, lower.fold(reduce), within, slotIn(number));
-              else if (apart) {
-                const top = lower.top(reduce);
-                const kept = new Local(scene, context, top.name, top.type as 'f32' | 'f64', ROWS);
-                kept.store(within, topAt(number), top);
-                tops.set(reduce, kept);
-              } else {
+        const slotIn = (number: Affine): Affine => slotOf(tiled, number, line);
+        /** The sums of one line's rows side by side, whatever becomes of them. */
+        const totals = new Map<ReduceExpr, Local>();
+        overRows(scene, lineBody, rows, equations, axis, undefined, (within, number) => {
+          const slot = slotIn(number);
+          for (const reduce of reduces) {
+            if (reduce.reduction !== 'logSumExp') {
+              keep(reduce, lower.fold(reduce), within, slot);
+              continue;
+            }
+            const total = lower.total(reduce, undefined, lines && inNextLine(line, number));
+            keep(
+              reduce,
+              writer.combine(() => k.real(total.type as 'f32' | 'f64', 0), [], 'shift'),
+              within,
+              slot,
+            );
+            keep(reduce, total, within, slot);
+            if (tiled) {
+              const beside = new Local(scene, context, total.name, total.type as 'f32' | 'f64', ROWS);
+              beside.store(within, writer.index(number), total);
+              totals.set(reduce, beside);
+            } else totals.set(reduce, results.get(reduce)![1]!);
+          }
+          for (const read of picked) keep(read, lower.real(read, within), within, slot, 'f32');
+        });
+        if (totals.size === 0) return;
+        writer.branch(lineBody, anyOutside(scene, lineBody, rows, totals.values()), (repair) => {
+          overRows(scene, repair, rows, equations, axis, undefined, (within, number) => {
+            for (const [reduce, local] of totals) {
+              const total = local.load(within, writer.index(number), 'total');
+              writer.branch(within, outside(scene, total), (again) => {
+                // Bound once more, so that the sweeps are made in this branch.
+                for (const equation of equations) lower.bindIndex(equation.axes[axis]!, rows.first.plus(number), again);
                 const shift = lower.shiftOf(lower.top(reduce));
                 writer.bind(shift);
-                keep(reduce, shift, within, slotIn(number));
-                keep(reduce, lower.total(reduce, shift), within, slotIn(number));
-              }
+                const better = lower.total(reduce, shift);
+                const [shifts, sums] = results.get(reduce)! as [Local, Local];
+                shifts.store(again, writer.index(slotIn(number)), shift);
+                sums.store(again, writer.index(slotIn(number)), better);
+              });
             }
-            if (sums.length === 0) pick(within, number);
-          });
-          if (sums.length === 0) return;
-          overRows(scene, part, few, equations, axis, 'f32', (within, number) => {
-            const at = topAt(number);
-            for (const top of tops.values()) top.store(within, at, lower.shiftOf(top.load(within, at, 'top')));
-          });
-          overRows(scene, part, few, equations, axis, undefined, (within, number) => {
-            for (const reduce of sums) {
-              const shift = tops.get(reduce)!.load(within, topAt(number), 'shift');
-              if (tiled) keep(reduce, shift, within, slotIn(number));
-              else results.set(reduce, [tops.get(reduce)!]);
-              keep(reduce, lower.total(reduce, shift, lines && inNextLine(line, number)), within, slotIn(number));
-            }
-            pick(within, number);
           });
         });
       });
@@ -161,4 +158,44 @@ function byExtent(equations: readonly Equation[], axis: number): Equation[][] {
     else groups.push([equation]);
   }
   return groups;
+}
+
+/**
+ * A sum of exponentials that nothing was subtracted from is good in between: above, some term may have been too large for float32, and
+ * below, terms that float32 flushed to 0 may count. Logits of rows whose largest is between -44 and 88 never come to that.
+ */
+const LEAST = 2 ** -64;
+
+/** Whether a sum of exponentials must be taken again, with the largest term for 1. NaN is outside. */
+function outside({ writer }: Scene, total: Value): Value {
+  const type = total.type as 'f32' | 'f64';
+  return writer.combine(
+    (x) =>
+      k.not(k.and(k.compare('ge', x, k.real(type, LEAST)), k.compare('lt', x, k.real(type, Number.POSITIVE_INFINITY)))),
+    [total],
+    'isOutside',
+  );
+}
+
+/** Whether any of the rows' sums is outside. */
+function anyOutside(scene: Scene, block: Block, rows: Rows, totals: Iterable<Local>): Value {
+  const { writer } = scene;
+  const tests = [...totals].map((local) => {
+    const [least, most] = ['least', 'most'].map((name) => writer.fresh(name)) as [string, string];
+    const { element: type } = local;
+    writer.loop(
+      block,
+      'lanes',
+      { name: 'row', from: writer.constant(k.index(0)), to: rows.count, precision: type },
+      (body, variable) => {
+        const value = writer.use(local.load(body, variable, 'total'), body);
+        return [
+          { name: least, op: 'min', type, value },
+          { name: most, op: 'max', type, value },
+        ];
+      },
+    );
+    return [least, most].map((name) => outside(scene, new Value(k.variable(name, type), block, name)));
+  });
+  return writer.combine((...conditions) => k.or(...conditions), tests.flat(), 'again');
 }
