@@ -112,6 +112,19 @@ table('atanhWide', 'The same P for 0 <= s <= 1/3: log(1 + y) for 0 <= y <= 1, wi
 
 table('expShort', 'e^r for |r| <= ln(2)/2, to the precision of a step of a lattice: see logAddExp in compiler/llvm/math.ts.',
       exp, lambda r: 1 / exp(r), -half, half, (None, 7))
+steps = 32
+table('expStep', f'P in e^r = 1 + r P(r) for |r| <= ln(2)/{2 * steps}, beside a table of powers of two in steps of 1/{steps}.',
+      lambda r: expm1(away(r)) / away(r), lambda r: away(r) / exp(r), -log(2) / (2 * steps) - mpf('1e-6'),
+      log(2) / (2 * steps) + mpf('1e-6'), (1, None))
+print(f'/** That table: 2^(j / {steps}). */')
+print('export const powersOfTwo = {')
+print('  f32: [')
+for j in range(steps):
+    print(f'    {rounded(mpf(2) ** (mpf(j) / steps), 32)!r},')
+print('  ],')
+print('} as const;')
+print()
+
 table('log1pShort', 'P in log(1 + y) = y P(y) for 0 <= y <= 1, to the same precision and without a division.',
       lambda y: log1p(away(y)) / away(y), lambda y: away(y) / log1p(away(y)), 0, 1, (None, 11))
 

@@ -6,6 +6,7 @@
  */
 
 import { mangled, realLiteral, vectorOf } from './types.js';
+import { lanesOf } from './values.js';
 import type { FunctionWriter } from './writer.js';
 
 export type Precision = 'f32' | 'f64';
@@ -91,11 +92,11 @@ export class Arithmetic {
     return this.writer.emit(hint, `${op} ${this.integer} ${a}, ${b}`);
   }
 
-  /** Whether `scalef` is an instruction for these values. */
+  /** Whether `scalef` and `lookup` are instructions for these values. */
   get hasScalef(): boolean {
     return this.precision === 'f32' && this.lanes === 16 && this.writer.parts.target.scalef === true;
   }
-  /** a * 2^n, for a whole n of any size; also 0 and Infinity for an infinite n, be `a` NaN or not. */
+  /** a * 2^floor(n), for n of any size; also 0 and Infinity for an infinite n, be `a` NaN or not. */
   scalef(a: string, n: string): string {
     const { real } = this;
     const name = 'llvm.x86.avx512.mask.scalef.ps.512';
@@ -105,6 +106,13 @@ export class Arithmetic {
       'scaled',
       `call ${real} ${spelled}(${real} ${a}, ${real} ${n}, ${real} ${a}, i16 -1, i32 4)`,
     );
+  }
+  /** In each lane, that of 32 constants whose number is in the low five bits of `index`, an integer. */
+  lookup(table: readonly number[], index: string): string {
+    const { real, integer } = this;
+    const spelled = this.writer.parts.declare('llvm.x86.avx512.vpermi2var.ps.512', real, [real, integer, real]);
+    const [low, high] = [0, 16].map((from) => lanesOf('float', 16, (lane) => realLiteral(table[from + lane]!)));
+    return this.writer.emit('found', `call ${real} ${spelled}(${real} ${low}, ${integer} ${index}, ${real} ${high})`);
   }
 
   /** Coefficients lowest degree first, one after the other: fewest instructions. */

@@ -15,7 +15,7 @@ import { CompilerBug } from '../source.js';
 import { streamingStore, workOf } from './analysis.js';
 import { emitExpr } from './expr.js';
 import { element } from './memory.js';
-import { combine, combineAll, combineLanes, neutralOf } from './reduce.js';
+import { combine, combineAll, combineLanes, idleOf, neutralOf } from './reduce.js';
 import { elementBytes, memoryType, registerType, vectorOf } from './types.js';
 import { asScalar, asVector, type BlockPrinter, type KernelContext, lanesOf, type Scope, uniform } from './values.js';
 
@@ -220,10 +220,10 @@ class LanesPrinter {
     const values = this.#body(state.position, mask, undefined);
     const next = reduce.map((one, i) => {
       const type = vectorOf(registerType[one.type], lanes);
-      const neutral = neutralOf(writer, one, lanes);
+      const idle = idleOf(writer, one, lanes);
       const active = writer.emit(
         one.name,
-        `select ${vectorOf('i1', lanes)} ${mask}, ${type} ${values[i]}, ${type} ${neutral}`,
+        `select ${vectorOf('i1', lanes)} ${mask}, ${type} ${values[i]}, ${type} ${idle}`,
       );
       return combine(writer, one, lanes, state.partial[i]!, active);
     });

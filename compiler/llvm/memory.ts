@@ -142,14 +142,18 @@ export function emitStore(context: KernelContext, scope: Scope, store: KStore, i
   }
 }
 
-/** The line of the first lane's element, into the nearest cache. */
+/**
+ * The line of the first lane's element. To be written it goes into the nearest cache. To be read, into the second: that is where
+ * rows are fetched far ahead, and the nearest one can wait for few lines at a time.
+ */
 export function emitPrefetch(context: KernelContext, prefetch: KPrefetch, index: Value): void {
   const { writer } = context;
   const { decl, pointer } = bufferOf(context, prefetch.buffer);
   if (index.shape === 'varying') throw new CompilerBug('llvm', `prefetch of scattered elements of '${decl.name}'`);
   const address = element(context, pointer, memoryType[decl.element], index.text);
   const symbol = writer.parts.declare('llvm.prefetch.p0', 'void', ['ptr', 'i32', 'i32', 'i32']);
-  writer.run(`call void ${symbol}(ptr ${address}, i32 ${prefetch.forWriting ? 1 : 0}, i32 3, i32 1)`);
+  const [write, locality] = prefetch.forWriting ? [1, 3] : [0, 2];
+  writer.run(`call void ${symbol}(ptr ${address}, i32 ${write}, i32 ${locality}, i32 1)`);
 }
 
 /** Address of one element. Not `inbounds`: the index may be outside where a mask is false. */

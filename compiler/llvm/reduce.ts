@@ -19,6 +19,15 @@ export function neutralOf(writer: FunctionWriter, reduction: Reduction, lanes: n
   return writer.splat(registerType[reduction.type], lanes, literal(reduction.type, neutral[reduction.op]));
 }
 
+/**
+ * What leaves every partial result as it is, in every lane. For sums that is -0, because of 0 + -0. It also keeps LLVM from making a slow
+ * shuffle of a choice between values and 0 whose mask is constant.
+ */
+export function idleOf(writer: FunctionWriter, reduction: Reduction, lanes: number): string {
+  const value = reduction.op === 'sum' ? -0 : neutral[reduction.op];
+  return writer.splat(registerType[reduction.type], lanes, literal(reduction.type, value));
+}
+
 /** Two partial results become one. NaN in either gives NaN, unless the reduction passes over it: then `b` may be NaN, `a` is none. */
 export function combine(writer: FunctionWriter, reduction: Reduction, lanes: number, a: string, b: string): string {
   if (reduction.passesNaN) {
