@@ -505,7 +505,7 @@ export class Lowering {
     if (expr.reduction !== 'logSumExp') return this.widen(this.fold(expr));
     const shift = this.shiftOf(this.top(expr));
     this.writer.bind(shift);
-    return this.logOfTotal(shift, this.total(expr, shift));
+    return this.logOfTotal(shift, this.total(expr, shift, this.rowsAhead(expr)));
   }
 
   /** A reduction of one loop: its result as the loop has it. */
@@ -533,8 +533,8 @@ export class Lowering {
     return this.writer.combine((x) => k.select(infinite(x), k.real(type, 0), x), [top], 'shift');
   }
 
-  /** The second loop. `ahead` of it a row is fetched that is read soon; by default a later one of long rows. */
-  total(expr: ReduceExpr, shift: Value | undefined, ahead: Ahead | undefined = this.rowsAhead(expr)): Value {
+  /** The second loop; without a shift, a first one that may fail. `ahead`: a row that is to be fetched meanwhile. */
+  total(expr: ReduceExpr, shift: Value | undefined, ahead?: Ahead): Value {
     return this.over(expr, 'total', (value, body) => {
       if (ahead && body.lanes) this.prefetchRow(expr.body, expr.index, ahead, body);
       const below = shift ? this.writer.combine((x, m) => k.prim('sub', x, m), [value, shift], 'x') : value;
@@ -577,11 +577,8 @@ export class Lowering {
     return new Value(k.variable(result, precision), home, result);
   }
 
-  /**
-   * How far ahead the rows are that the second sweep over a long row should fetch: while it computes, memory would rest. At least
-   * PREFETCH elements, in whole rows.
-   */
-  private rowsAhead({ extent }: ReduceExpr): Ahead | undefined {
+  /** How far ahead the rows are that a sweep over a long row should fetch: at least PREFETCH elements, in whole rows. */
+  rowsAhead({ extent }: ReduceExpr): Ahead | undefined {
     if (!this.context.blocks || Object.keys(extent.terms).length > 0 || extent.constant < PREFETCH_ROW)
       return undefined;
     return { elements: Math.ceil(PREFETCH / extent.constant) * extent.constant };

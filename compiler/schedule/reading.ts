@@ -1,4 +1,10 @@
-/** Kernels that read rows, in blocks: see blocks.ts. */
+/**
+ * Kernels that read rows, in blocks: see blocks.ts.
+ *
+ * A log of a sum of exponentials is usually taken in two sweeps over its row: for the largest element, which is then subtracted from all,
+ * and for the sum. Here the sum comes first, with nothing subtracted. Only where float32 could not hold it, or what it is
+ * made of, is its row swept again in the usual way: where its largest logit is beyond about -44 or 80.
+ */
 import { freeIndices } from '../graph/free.js';
 import type { Expr, ReadExpr, ReduceExpr } from '../graph/graph.js';
 import { sameSize } from '../graph/size.js';
@@ -46,8 +52,8 @@ export function blockedReading(
   const short = reduces.every(({ extent }) => Object.keys(extent.terms).length === 0 && extent.constant < LONG);
   // Values of the rows go along the diagonals of a tile where that is how they are stored.
   const tiled = short && axis === 1 && equations.some(({ name }) => isDiagonal(context.layouts.get(name)));
-  // Elements that equations pick from the rows: taken while a row is in the nearest cache, which a tile is too large for.
-  const picked = tiled ? new Set(equations.flatMap((equation) => pickedFrom(equation, context))) : new Set<ReadExpr>();
+  // Elements that equations pick from the rows: taken while a row is in the nearest cache.
+  const picked = new Set(equations.flatMap((equation) => pickedFrom(equation, context)));
 
   const write = (scene: Scene, block: Block, lines?: Rows): void => {
     const { writer, lower } = scene;
@@ -70,7 +76,8 @@ export function blockedReading(
               keep(reduce, lower.fold(reduce), within, slot);
               continue;
             }
-            const total = lower.total(reduce, undefined, lines && inNextLine(line, number));
+            const ahead = lines ? inNextLine(line, number) : lower.rowsAhead(reduce);
+            const total = lower.total(reduce, undefined, ahead);
             keep(
               reduce,
               writer.combine(() => k.real(total.type as 'f32' | 'f64', 0), [], 'shift'),
@@ -118,7 +125,7 @@ export function blockedReading(
             results.get(expr)![part]!.load(within, writer.index(slot), name);
           for (const equation of cells) {
             for (const read of pickedFrom(equation, context))
-              if (picked.has(read)) lower.given(read, lower.widen(load(read, read.source)), within);
+              lower.given(read, lower.widen(load(read, read.source)), within);
             for (const reduce of reductions[equations.indexOf(equation)]!) {
               const value =
                 reduce.reduction === 'logSumExp'
@@ -160,10 +167,7 @@ function byExtent(equations: readonly Equation[], axis: number): Equation[][] {
   return groups;
 }
 
-/**
- * A sum of exponentials that nothing was subtracted from is good in between: above, some term may have been too large for float32, and
- * below, terms that float32 flushed to 0 may count. Logits of rows whose largest is between -44 and 88 never come to that.
- */
+/** A sum of at least this lost nothing of account by terms that float32 has no normal numbers for, however many. */
 const LEAST = 2 ** -64;
 
 /** Whether a sum of exponentials must be taken again, with the largest term for 1. NaN is outside. */

@@ -39,12 +39,12 @@ const shorter = [
   [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
 ] as const;
 
-/** Some utterances, of which the first has the full lengths. */
+/** Some utterances, of which the first has the full lengths. `level` is added to the logits of a third of the rows, and taken from those of another. */
 function batchOf(
   T: number,
   U: number,
   V: number,
-  { scale = 3, B = 4, ...params }: Record<string, number> = {},
+  { scale = 3, B = 4, level = 0, ...params }: Record<string, number> = {},
 ): RandomBatch {
   const random = randomFrom(T + 7 * U + 31 * V);
   const own = shorter.slice(0, B).map(([t, u]) => ({ T: Math.max(1, T - t), U: Math.max(0, U - u), V }));
@@ -53,7 +53,10 @@ function batchOf(
     sizes: { T, U, V },
     ownSizes: own,
     inputs: {
-      acts: Float32Array.from({ length: B * T * (U + 1) * V }, () => (random() * 2 - 1) * scale),
+      acts: Float32Array.from({ length: B * T * (U + 1) * V }, (_, i) => {
+        const kind = Math.floor(i / V) % 3;
+        return (random() * 2 - 1) * scale + (kind === 0 ? level : kind === 1 ? -level : 0);
+      }),
       labels: Int32Array.from({ length: B * U }, () => Math.min(V - 1, 1 + Math.floor(random() * (V - 1)))),
     },
     shapes: { acts: [B, T, U + 1, V], labels: [B, U] },
@@ -84,27 +87,31 @@ const shapes: [number, number, number][] = [
 ];
 
 describe('a strict run of the kernels', () => {
-  test.each(shapes)('T %i, U %i, V %i', (T, U, V) => {
-    const batch = batchOf(T, U, V);
-    const program = compileToKernels(spec, { ...options, sizes: { V } });
-    const { buffers, scalars } = launchArguments(graph, program, batch);
-    interpretProgram(program, {
-      buffers: new Map(Object.entries(buffers)),
-      scalars: new Map(Object.entries(scalars)),
-      seed: V,
-    });
-    const expected = expectedOf(batch);
-    // Rows are summed in float32: a few ulp of it, for values of about 1.
-    expect(largestDifference(buffers.loss!, expected.loss)).toBeLessThan(4e-6);
-    expect(largestDifference(buffers.grad_acts!, expected.gradients.acts!)).toBeLessThan(4e-6);
-  });
+  // With and without rows whose exponentials float32 cannot hold.
+  test.each(shapes.flatMap((shape) => [0, 90].map((level) => [...shape, level] as const)))(
+    'T %i, U %i, V %i, level %i',
+    (T, U, V, level) => {
+      const batch = batchOf(T, U, V, { level });
+      const program = compileToKernels(spec, { ...options, sizes: { V } });
+      const { buffers, scalars } = launchArguments(graph, program, batch);
+      interpretProgram(program, {
+        buffers: new Map(Object.entries(buffers)),
+        scalars: new Map(Object.entries(scalars)),
+        seed: V,
+      });
+      const expected = expectedOf(batch);
+      // Rows are summed in float32: a few ulp of it, for values of about 1.
+      expect(largestDifference(buffers.loss!, expected.loss)).toBeLessThan(4e-6);
+      expect(largestDifference(buffers.grad_acts!, expected.gradients.acts!)).toBeLessThan(4e-6);
+    },
+  );
 });
 
 describeLlvm.each(widths)('native code for vectors of %i bits', (vectorBits) => {
   test.each(shapes)('T %i, U %i, V %i', (T, U, V) => {
     const { program, llvm } = compile(spec, { ...options, sizes: { V }, vectorBits });
     const executor = new CpuExecutor(program, llvm, hostJit());
-    for (const params of [{}, { clamp: 0.01, fastemitLambda: 0.3 }, { scale: 40 }]) {
+    for (const params of [{}, { clamp: 0.01, fastemitLambda: 0.3 }, { scale: 40 }, { level: 90 }, { scale: 400 }]) {
       const batch = batchOf(T, U, V, params);
       const expected = expectedOf(batch);
       const { buffers, scalars } = launchArguments(graph, program, batch);
