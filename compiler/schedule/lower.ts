@@ -39,6 +39,12 @@ export interface ProgramContext {
 
 type RealType = 'f32' | 'f64';
 
+/**
+ * A sum of exponentials of at least this lost nothing of account by terms that float32 has no normal numbers for, however many
+ * there are.
+ */
+const LEAST_TOTAL = 2 ** -64;
+
 /** Rows of at least so many elements are fetched ahead, by about this many. */
 const PREFETCH_ROW = 512;
 const PREFETCH = 2048;
@@ -503,23 +509,34 @@ export class Lowering {
 
   private reduce(expr: ReduceExpr): Value {
     if (expr.reduction !== 'logSumExp') return this.widen(this.fold(expr));
+    const ahead = this.rowsAhead(expr);
+    if (ahead && this.homeOf(expr).lanes === undefined) {
+      // The sum first; the other two loops have no iterations unless it fails.
+      const total = this.total(expr, undefined, { ahead });
+      const when = this.outside(total);
+      this.writer.bind(when);
+      const shift = this.shiftOf(this.top(expr, { when }));
+      this.writer.bind(shift);
+      const again = this.total(expr, shift, { when });
+      return this.logOfTotal(shift, this.writer.combine(k.select, [when, again, total], 'total'));
+    }
     const shift = this.shiftOf(this.top(expr));
     this.writer.bind(shift);
-    return this.logOfTotal(shift, this.total(expr, shift, this.rowsAhead(expr)));
+    return this.logOfTotal(shift, this.total(expr, shift, { ahead }));
   }
 
   /** A reduction of one loop: its result as the loop has it. */
   fold(expr: ReduceExpr): Value {
     const op = expr.reduction as KReduce['op'];
-    return this.over(expr, op, (value) => ({ op, value }));
+    return this.over(expr, op, {}, (value) => ({ op, value }));
   }
 
   // logSumExp takes two loops, the largest element and the sum of exponentials below it. They may be done for one row after
-  // the other, or each of them for several rows.
+  // the other, or each of them for several rows. A processor tries the sum alone first, with nothing subtracted.
 
   /** The first loop. A NaN that it passes over comes back in the second. */
-  top(expr: ReduceExpr): Value {
-    return this.over(expr, 'top', (value) => ({ op: 'max', value, passesNaN: true }));
+  top(expr: ReduceExpr, how: Sweep = {}): Value {
+    return this.over(expr, 'top', how, (value) => ({ op: 'max', value, passesNaN: true }));
   }
 
   /** What the second loop subtracts: a row of -Infinity, or one with Infinity, must not turn into NaN by inf - inf. */
@@ -533,13 +550,21 @@ export class Lowering {
     return this.writer.combine((x) => k.select(infinite(x), k.real(type, 0), x), [top], 'shift');
   }
 
-  /** The second loop; without a shift, a first one that may fail. `ahead`: a row that is to be fetched meanwhile. */
-  total(expr: ReduceExpr, shift: Value | undefined, ahead?: Ahead): Value {
-    return this.over(expr, 'total', (value, body) => {
-      if (ahead && body.lanes) this.prefetchRow(expr.body, expr.index, ahead, body);
+  /** The second loop; without a shift, one that may fail: see `outside`. */
+  total(expr: ReduceExpr, shift: Value | undefined, how: Sweep = {}): Value {
+    return this.over(expr, 'total', how, (value, body) => {
+      if (how.ahead && body.lanes) this.prefetchRow(expr.body, expr.index, how.ahead, body);
       const below = shift ? this.writer.combine((x, m) => k.prim('sub', x, m), [value, shift], 'x') : value;
       return { op: 'sum', value: this.writer.combine((x) => k.prim('exp', x), [below], 'x') };
     });
+  }
+
+  /** Whether a sum of exponentials must be taken again, with the largest element subtracted. NaN is outside. */
+  outside(total: Value): Value {
+    const type = total.type as RealType;
+    const inside = (x: KExpr) =>
+      k.and(k.compare('ge', x, k.real(type, LEAST_TOTAL)), k.compare('lt', x, k.real(type, Number.POSITIVE_INFINITY)));
+    return this.writer.combine((x) => k.not(inside(x)), [total], 'again');
   }
 
   logOfTotal(shift: Value, total: Value): Value {
@@ -551,10 +576,14 @@ export class Lowering {
   private over(
     expr: ReduceExpr,
     name: string,
+    { when }: Sweep,
     make: (x: Value, body: Block) => { op: KReduce['op']; value: Value; passesNaN?: true },
   ): Value {
     const home = this.homeOf(expr);
-    const extent = this.writer.index(this.size(expr.extent));
+    const whole = this.writer.index(this.size(expr.extent));
+    const extent = when
+      ? this.writer.combine((test, n) => k.select(test, n, k.index(0)), [when, whole], 'elements')
+      : whole;
     const inLanes = home.lanes !== undefined;
     const precision = inLanes ? home.lanes! : lanePrecision([expr.body], expr.index, this.context);
     const result = this.writer.fresh(name);
@@ -618,6 +647,12 @@ export class Lowering {
     for (const read of readsIn(expr)) if (this.pinned?.names.has(read.source)) deepen(this.pinned.block);
     return home;
   }
+}
+
+/** How a loop goes over a row: with another row fetched meanwhile, and not at all where `when` is false. */
+interface Sweep {
+  readonly ahead?: Ahead | undefined;
+  readonly when?: Value;
 }
 
 /** Where a row is that will be read soon: some elements on, or in the next line, given by the atoms that number lines and rows. */

@@ -77,7 +77,7 @@ export function blockedReading(
               continue;
             }
             const ahead = lines ? inNextLine(line, number) : lower.rowsAhead(reduce);
-            const total = lower.total(reduce, undefined, ahead);
+            const total = lower.total(reduce, undefined, { ahead });
             keep(
               reduce,
               writer.combine(() => k.real(total.type as 'f32' | 'f64', 0), [], 'shift'),
@@ -98,7 +98,7 @@ export function blockedReading(
           overRows(scene, repair, rows, equations, axis, undefined, (within, number) => {
             for (const [reduce, local] of totals) {
               const total = local.load(within, writer.index(number), 'total');
-              writer.branch(within, outside(scene, total), (again) => {
+              writer.branch(within, lower.outside(total), (again) => {
                 // Bound once more, so that the sweeps are made in this branch.
                 for (const equation of equations) lower.bindIndex(equation.axes[axis]!, rows.first.plus(number), again);
                 const shift = lower.shiftOf(lower.top(reduce));
@@ -167,23 +167,9 @@ function byExtent(equations: readonly Equation[], axis: number): Equation[][] {
   return groups;
 }
 
-/** A sum of at least this lost nothing of account by terms that float32 has no normal numbers for, however many. */
-const LEAST = 2 ** -64;
-
-/** Whether a sum of exponentials must be taken again, with the largest term for 1. NaN is outside. */
-function outside({ writer }: Scene, total: Value): Value {
-  const type = total.type as 'f32' | 'f64';
-  return writer.combine(
-    (x) =>
-      k.not(k.and(k.compare('ge', x, k.real(type, LEAST)), k.compare('lt', x, k.real(type, Number.POSITIVE_INFINITY)))),
-    [total],
-    'isOutside',
-  );
-}
-
 /** Whether any of the rows' sums is outside. */
 function anyOutside(scene: Scene, block: Block, rows: Rows, totals: Iterable<Local>): Value {
-  const { writer } = scene;
+  const { writer, lower } = scene;
   const tests = [...totals].map((local) => {
     const [least, most] = ['least', 'most'].map((name) => writer.fresh(name)) as [string, string];
     const { element: type } = local;
@@ -199,7 +185,7 @@ function anyOutside(scene: Scene, block: Block, rows: Rows, totals: Iterable<Loc
         ];
       },
     );
-    return [least, most].map((name) => outside(scene, new Value(k.variable(name, type), block, name)));
+    return [least, most].map((name) => lower.outside(new Value(k.variable(name, type), block, name)));
   });
   return writer.combine((...conditions) => k.or(...conditions), tests.flat(), 'again');
 }

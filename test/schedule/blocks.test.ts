@@ -156,14 +156,15 @@ describeLlvm('rows of two axes, with what labels add to single elements', () => 
   const source = compileToGraph(file);
   /** T, U, V: more labels than a block has rows, labels that occur often, rows in several parts, and of one element. */
   test.each([
-    [150, 70, 3],
-    [20, 5, 28],
-    [12, 4, 4096],
-    [9, 3, 9001],
-    [3, 0, 1],
-  ])('T %i, U %i, V %i', async (T, U, V) => {
+    [150, 70, 3, 0],
+    [20, 5, 28, 0],
+    [12, 4, 4096, 0],
+    [12, 4, 4096, 90],
+    [9, 3, 9001, 0],
+    [3, 0, 1, 0],
+  ])('T %i, U %i, V %i, level %i', async (T, U, V, level) => {
     const { default: stated } = (await import(file)) as { default: LossDefinition };
-    const rnnt = batchOf(T, U, V, { B: 2 });
+    const rnnt = batchOf(T, U, V, { B: 2, level });
     const acts = rnnt.inputs.acts!.slice(0, 2 * T * V) as Float32Array;
     const batch = {
       ...rnnt,
