@@ -48,16 +48,23 @@ interface Errors {
   symbols: number;
 }
 
+/** Logits of element i, by the name of their kind. */
+const kinds: Record<string, (normal: () => number, i: number, V: number) => number> = {
+  normal: (normal) => normal(),
+  'normal, times 10': (normal) => 10 * normal(),
+  'normal, plus 50': (normal) => 50 + normal(),
+  // Errors of neighbours have one sign.
+  'slowly varying': (_, i, V) => 3 * Math.sin((i % V) + Math.floor(i / V) / 5000),
+  'all equal': () => 0.5,
+};
+
 const rows: Errors[] = [];
 for (const [T = 1, columns = 1, V = 2] of shapes) {
   const U = columns - 1;
-  for (const [logits, scale] of [
-    ['normal', 1],
-    ['normal, times 10', 10],
-  ] as const) {
+  for (const [logits, draw] of Object.entries(kinds)) {
     const random = randomFrom(1);
     const normal = (): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-    const acts = Float32Array.from({ length: T * columns * V }, () => scale * normal());
+    const acts = Float32Array.from({ length: T * columns * V }, (_, i) => draw(normal, i, V));
     const labels = Int32Array.from({ length: U }, () => 1 + Math.floor(random() * (V - 1)));
     const exact = dynamicProgram({ topology: 'rnnt', T, U, V, acts, labels, blank: 0 });
     for (const device of values.device) {
