@@ -260,7 +260,9 @@ ask:
     };
     const [own, ...none] = sets(1);
     expect(none).toEqual([]);
-    const both = sets(2);
+    // On a busy machine the caller may have done everything before its helper has run.
+    let both = sets(2);
+    for (let tries = 0; tries < 100 && both.size === 1; tries++) both = sets(2);
     expect(both).toContain(own);
     both.delete(own!);
     // Of the helper's: one CPU less than the caller's. The caller may be moved from one call to the next, so any one.

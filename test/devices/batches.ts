@@ -205,7 +205,8 @@ export function expectAnswers(
       expect(left, `first element that is not zero in the gradient of ${where}, which has no path`).toBe(-1);
       return;
     }
-    // Where float64 leaves a posterior open it is still one: the two of a node and its softmax are at most 1 each.
+    // Where float64 leaves a posterior open it is still one: the two of a node and its softmax are at most 1 each, but for the rounding of
+    // sums in float32, by which a softmax may be some ulp above it.
     const decided = limits.grad + open.grad < 0.01;
     let worst = 0;
     let at = 0;
@@ -218,7 +219,7 @@ export function expectAnswers(
       if (Number.isNaN(error)) break;
     }
     const what = `gradient of ${where} at ${at}: ${grads[at]} for ${expected.grads[at]}`;
-    expect(worst, what).toBeLessThanOrEqual(decided ? limits.grad + open.grad : 2);
+    expect(worst, what).toBeLessThanOrEqual(decided ? limits.grad + open.grad : 2 + 1e-6);
     if (decided) errors.grad = Math.max(errors.grad, worst);
   });
   return errors;
