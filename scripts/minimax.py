@@ -57,12 +57,14 @@ def rounded(value, bits):
     return struct.unpack('f', struct.pack('f', float(value)))[0]
 
 
-def table(name, doc, f, w, low, high, degrees):
+def table(name, doc, f, w, ranges, degrees):
+    """One polynomial for each precision. `ranges`: the interval, or what gives it for 32 and for 64 bits."""
     print(f'/** {doc} */')
     print(f'export const {name} = {{')
     for bits, degree in ((32, degrees[0]), (64, degrees[1])):
         if degree is None:
             continue
+        low, high = ranges(bits) if callable(ranges) else ranges
         poly = [rounded(c, bits) for c in remez(f, w, mpf(low), mpf(high), degree)]
         worst = max(abs(w(x) * (f(x) - polyval([mpf(c) for c in poly[::-1]], x)))
                     for x in [mpf(low) + (mpf(high) - mpf(low)) * i / 4000 for i in range(4001)])
@@ -99,34 +101,47 @@ print('''/**
  * Polynomial coefficients of the mathematical functions, lowest degree first. Written by scripts/minimax.py
  * (Remez exchange in 50-digit arithmetic, coefficients then rounded to the working precision); do not edit by hand.
  */
+// biome-ignore-all lint/suspicious/noApproximativeNumericConstant: the table of powers of two has sqrt(2) in it
 ''')
 half = log(2) / 2 + mpf('1e-4')
 table('expTail', 'P in expm1(r) = r + r^2 P(r) for |r| <= ln(2)/2, least relative error of expm1 (its weight held above 0.1).',
-      exp_tail, lambda r: max(abs(away(r) ** 2 / expm1(away(r))), mpf(0.1)), -half, half, (4, 9))
+      exp_tail, lambda r: max(abs(away(r) ** 2 / expm1(away(r))), mpf(0.1)), (-half, half), (4, 9))
 table('logTail', 'P in log(1 + f) = f - f^2/2 + f^3 P(f) for sqrt(1/2) <= 1 + f <= sqrt(2). Used in f32, where it saves a division.',
-      log_tail, lambda f: max(abs(away(f) ** 3 / log1p(away(f))), mpf(0.01)), sqrt(mpf(0.5)) - 1, sqrt(mpf(2)) - 1, (7, None))
+      log_tail, lambda f: max(abs(away(f) ** 3 / log1p(away(f))), mpf(0.01)), (sqrt(mpf(0.5)) - 1, sqrt(mpf(2)) - 1), (7, None))
 table('atanhTail', 'P in 2 atanh(s) = 2 s + s^3 P(s^2) for |s| <= 3 - 2 sqrt(2): log of a number between sqrt(1/2) and sqrt(2).',
-      atanh_tail, lambda z: away(z) / (atanh_tail(z) * away(z) + 2), 0, (3 - 2 * sqrt(mpf(2))) ** 2, (None, 6))
+      atanh_tail, lambda z: away(z) / (atanh_tail(z) * away(z) + 2), (0, (3 - 2 * sqrt(mpf(2))) ** 2), (None, 6))
 table('atanhWide', 'The same P for 0 <= s <= 1/3: log(1 + y) for 0 <= y <= 1, without reduction.',
-      atanh_tail, lambda z: away(z) / (atanh_tail(z) * away(z) + 2), 0, mpf(1) / 9, (4, 10))
+      atanh_tail, lambda z: away(z) / (atanh_tail(z) * away(z) + 2), (0, mpf(1) / 9), (4, 10))
 
 table('expShort', 'e^r for |r| <= ln(2)/2, to the precision of a step of a lattice: see logAddExp in compiler/llvm/math.ts.',
-      exp, lambda r: 1 / exp(r), -half, half, (None, 7))
-steps = 32
-table('expStep', f'P in e^r = 1 + r P(r) for |r| <= ln(2)/{2 * steps}, beside a table of powers of two in steps of 1/{steps}.',
-      lambda r: expm1(away(r)) / away(r), lambda r: away(r) / exp(r), -log(2) / (2 * steps) - mpf('1e-6'),
-      log(2) / (2 * steps) + mpf('1e-6'), (1, None))
-print(f'/** That table: 2^(j / {steps}). */')
+      exp, lambda r: 1 / exp(r), (-half, half), (None, 7))
+steps = {32: 32, 64: 16}
+
+
+def step(bits):
+    size = log(2) / (2 * steps[bits]) + mpf('1e-6')
+    return -size, size
+
+
+def exp_step(r):
+    return expm1(away(r)) / away(r)
+
+
+table('expStep', 'P in e^r = 1 + r P(r) for |r| <= ln(2)/64 in f32 and ln(2)/32 in f64, beside a table of powers of two.',
+      exp_step, lambda r: away(r) / exp(r), step, (1, 5))
+table('expStepShort', 'The same P to the precision of expShort.', exp_step, lambda r: away(r) / exp(r), step, (None, 3))
+print('/** That table: 2^(j / 32) in f32, 2^(j / 16) in f64. */')
 print('export const powersOfTwo = {')
-print('  f32: [')
-for j in range(steps):
-    print(f'    {rounded(mpf(2) ** (mpf(j) / steps), 32)!r},')
-print('  ],')
+for bits, count in steps.items():
+    print(f'  f{bits}: [')
+    for j in range(count):
+        print(f'    {rounded(mpf(2) ** (mpf(j) / count), bits)!r},')
+    print('  ],')
 print('} as const;')
 print()
 
 table('log1pShort', 'P in log(1 + y) = y P(y) for 0 <= y <= 1, to the same precision and without a division.',
-      lambda y: log1p(away(y)) / away(y), lambda y: away(y) / log1p(away(y)), 0, 1, (None, 11))
+      lambda y: log1p(away(y)) / away(y), lambda y: away(y) / log1p(away(y)), (0, 1), (None, 11))
 
 print('/** ln 2 in two parts: `high` has so few bits that a whole number of the exponent range times it is exact. */')
 print('export const ln2 = {')

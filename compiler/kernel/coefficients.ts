@@ -2,6 +2,7 @@
  * Polynomial coefficients of the mathematical functions, lowest degree first. Written by scripts/minimax.py
  * (Remez exchange in 50-digit arithmetic, coefficients then rounded to the working precision); do not edit by hand.
  */
+// biome-ignore-all lint/suspicious/noApproximativeNumericConstant: the table of powers of two has sqrt(2) in it
 
 /** P in expm1(r) = r + r^2 P(r) for |r| <= ln(2)/2, least relative error of expm1 (its weight held above 0.1). */
 export const expTail = {
@@ -53,13 +54,24 @@ export const expShort = {
   ],
 } as const;
 
-/** P in e^r = 1 + r P(r) for |r| <= ln(2)/64, beside a table of powers of two in steps of 1/32. */
+/** P in e^r = 1 + r P(r) for |r| <= ln(2)/64 in f32 and ln(2)/32 in f64, beside a table of powers of two. */
 export const expStep = {
   // degree 1, largest relative error 2^-24.2
   f32: [1.0000147819519043, 0.5000110268592834],
+  // degree 5, largest relative error 2^-56.7
+  f64: [
+    1.0000000000000022, 0.500000000000002, 0.16666666662802243, 0.04166666664249582, 0.008333497150321363,
+    0.0013889503528808364,
+  ],
 } as const;
 
-/** That table: 2^(j / 32). */
+/** The same P to the precision of expShort. */
+export const expStepShort = {
+  // degree 3, largest relative error 2^-38.5
+  f64: [0.999999999418223, 0.49999999951533414, 0.16667159014038693, 0.0416691279061198],
+} as const;
+
+/** That table: 2^(j / 32) in f32, 2^(j / 16) in f64. */
 export const powersOfTwo = {
   f32: [
     1.0, 1.0218971967697144, 1.0442737340927124, 1.0671404600143433, 1.0905077457427979, 1.114386796951294,
@@ -68,6 +80,11 @@ export const powersOfTwo = {
     1.4451807737350464, 1.4768261909484863, 1.5091644525527954, 1.5422108173370361, 1.5759809017181396,
     1.610490322113037, 1.6457555294036865, 1.6817928552627563, 1.7186193466186523, 1.7562521696090698,
     1.7947090864181519, 1.8340080976486206, 1.8741676807403564, 1.9152065515518188, 1.9571441411972046,
+  ],
+  f64: [
+    1.0, 1.0442737824274138, 1.0905077326652577, 1.1387886347566916, 1.189207115002721, 1.241857812073484,
+    1.2968395546510096, 1.3542555469368927, 1.4142135623730951, 1.4768261459394993, 1.5422108254079407,
+    1.6104903319492543, 1.681792830507429, 1.7562521603732995, 1.8340080864093424, 1.9152065613971474,
   ],
 } as const;
 

@@ -11,10 +11,10 @@ import type { FunctionWriter } from './writer.js';
 
 export type Precision = 'f32' | 'f64';
 
-/** Layout of the two formats. */
+/** Layout of the two formats, and AVX-512's vectors of them with what its intrinsics are called by. */
 export const formats = {
-  f32: { real: 'float', integer: 'i32', mantissa: 23, bias: 127 },
-  f64: { real: 'double', integer: 'i64', mantissa: 52, bias: 1023 },
+  f32: { real: 'float', integer: 'i32', mantissa: 23, bias: 127, wide: { lanes: 16, suffix: 'ps.512' } },
+  f64: { real: 'double', integer: 'i64', mantissa: 52, bias: 1023, wide: { lanes: 8, suffix: 'pd.512' } },
 } as const;
 
 /** Ordered comparisons but for 'une' (not equal, true on NaN), 'uno' (either is NaN). */
@@ -94,24 +94,28 @@ export class Arithmetic {
 
   /** Whether `scalef` and `lookup` are instructions for these values. */
   get hasScalef(): boolean {
-    return this.precision === 'f32' && this.lanes === 16 && this.writer.parts.target.scalef === true;
+    return this.writer.parts.target.scalef === true && this.lanes === formats[this.precision].wide.lanes;
   }
   /** a * 2^floor(n), for n of any size; also 0 and Infinity for an infinite n, be `a` NaN or not. */
   scalef(a: string, n: string): string {
-    const { real } = this;
-    const name = 'llvm.x86.avx512.mask.scalef.ps.512';
-    const spelled = this.writer.parts.declare(name, real, [real, real, real, 'i16', 'i32']);
+    const { real, lanes } = this;
+    const { suffix } = formats[this.precision].wide;
+    const mask = `i${lanes}`;
+    const name = `llvm.x86.avx512.mask.scalef.${suffix}`;
+    const spelled = this.writer.parts.declare(name, real, [real, real, real, mask, 'i32']);
     // All lanes (-1), rounded as usual (4).
     return this.writer.emit(
       'scaled',
-      `call ${real} ${spelled}(${real} ${a}, ${real} ${n}, ${real} ${a}, i16 -1, i32 4)`,
+      `call ${real} ${spelled}(${real} ${a}, ${real} ${n}, ${real} ${a}, ${mask} -1, i32 4)`,
     );
   }
-  /** In each lane, that of 32 constants whose number is in the low five bits of `index`, an integer. */
+  /** In each lane, the constant whose number is in the low bits of `index`, an integer. There are twice as many as lanes. */
   lookup(table: readonly number[], index: string): string {
-    const { real, integer } = this;
-    const spelled = this.writer.parts.declare('llvm.x86.avx512.vpermi2var.ps.512', real, [real, integer, real]);
-    const [low, high] = [0, 16].map((from) => lanesOf('float', 16, (lane) => realLiteral(table[from + lane]!)));
+    const { real, integer, lanes } = this;
+    const { real: scalar, wide } = formats[this.precision];
+    const name = `llvm.x86.avx512.vpermi2var.${wide.suffix}`;
+    const spelled = this.writer.parts.declare(name, real, [real, integer, real]);
+    const [low, high] = [0, lanes].map((from) => lanesOf(scalar, lanes, (lane) => realLiteral(table[from + lane]!)));
     return this.writer.emit('found', `call ${real} ${spelled}(${real} ${low}, ${integer} ${index}, ${real} ${high})`);
   }
 

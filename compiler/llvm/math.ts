@@ -15,6 +15,7 @@ import {
   atanhWide,
   expShort,
   expStep,
+  expStepShort,
   expTail,
   ln2,
   log1pShort,
@@ -146,24 +147,45 @@ function exp(m: Arithmetic, x: string): string {
   return m.select(under, m.constant(0), high);
 }
 
+interface Steps {
+  /** x - n ln 2, at most a step times ln(2)/2 in size. */
+  readonly r: string;
+  /** x / ln 2, rounded to steps: 1/32 in f32, 1/16 in f64. */
+  readonly n: string;
+  /** 2^(n - floor(n)). */
+  readonly power: string;
+}
+
 /**
- * e^x for vectors that `scalef` and `lookup` are instructions for, in as few products as will do, because products and comparisons
- * share what limits the loops over rows. n is x / ln 2 in steps of 1/32: its whole part is for scalef, and for the rest there is a table,
- * so that r is at most ln(2)/64 in size and two coefficients are enough. ln 2 is one number here, of 28 bits; what it lacks, times n, is the
- * error that grows with x.
+ * x = n ln 2 + r for vectors that `scalef` and `lookup` are instructions for: the whole part of n is for scalef, and for the rest
+ * there is a table, so that r is small and few coefficients are enough. `parts`: ln 2, as a sum.
  */
-function expBySteps(m: Arithmetic, x: string): string {
-  // So large that the last bit of a sum with it is one step; the last five bits are then the steps beyond the whole part of n.
-  const magic = m.constant(1.5 * 2 ** 18);
+function reduceToSteps(m: Arithmetic, x: string, parts: readonly number[]): Steps {
+  const table = powersOfTwo[m.precision];
+  // So large that the last bit of a sum with it is one step; the last bits are then the steps beyond the whole part of n.
+  const magic = m.constant((1.5 * 2 ** formats[m.precision].mantissa) / table.length);
   const shifted = m.fma(x, m.constant(Math.LOG2E), magic, 'shifted');
   const n = m.sub(shifted, magic, 'n');
-  const r = m.fma(n, m.constant(-Math.LN2), x, 'r');
-  const power = m.lookup(powersOfTwo.f32, m.bits(shifted));
-  const value = m.fma(m.mul(power, r), m.horner(r, expStep.f32), power, 'value');
+  const r = parts.reduce((rest, part) => m.fma(n, m.constant(-part), rest, 'r'), x);
+  return { r, n, power: m.lookup(table, m.bits(shifted)) };
+}
+
+/** Times 2^floor(n) it is e^x. */
+function stepped(m: Arithmetic, { r, power }: Steps, coefficients: readonly number[]): string {
+  return m.fma(m.mul(power, r), m.horner(r, coefficients), power, 'value');
+}
+
+/**
+ * e^x in as few products as will do, because products and comparisons share what limits the loops over rows. In f32 ln 2 is one number,
+ * of 28 bits; what it lacks, times n, is the error that grows with x.
+ */
+function expBySteps(m: Arithmetic, x: string): string {
+  const steps = reduceToSteps(m, x, m.precision === 'f32' ? [Math.LN2] : [ln2.f64.high, ln2.f64.low]);
+  const value = stepped(m, steps, expStep[m.precision]);
   // Infinity makes r NaN, which counts for nothing where n is infinite. Where n is too large to be exact r is of any size, but the
   // polynomial 1 + r P(r), of even degree, is above 0 everywhere, and what scalef makes of it is Infinity.
-  const under = m.compare('olt', x, m.constant(range.f32.underflow), 'under');
-  return m.select(under, m.constant(0), m.scalef(value, n));
+  const under = m.compare('olt', x, m.constant(range[m.precision].underflow), 'under');
+  return m.select(under, m.constant(0), m.scalef(value, steps.n));
 }
 
 /** e^r - 1 = q is kept apart from 1: 2^n e^r - 1 = 2 (2^(n-1) q + (2^(n-1) - 1/2)). */
@@ -312,13 +334,22 @@ function logAddExp(m: Arithmetic, a: string, b: string): string {
  * are logarithms of sums in f32, with 24. No division, because on many machines it takes as long as all the rest.
  */
 function addShort(m: Arithmetic, high: string, x: string): string {
+  const under = m.compare('olt', x, m.constant(range.f64.underflow), 'under');
+  const y = m.select(under, m.constant(0), m.hasScalef ? shortBySteps(m, x) : shortExp(m, x), 'y');
+  return m.fma(y, m.estrin(y, log1pShort.f64), high);
+}
+
+function shortExp(m: Arithmetic, x: string): string {
   const magic = m.constant(1.5 * 2 ** formats.f64.mantissa);
   const shifted = m.fma(x, m.constant(Math.LOG2E), magic, 'shifted');
   const r = m.fma(m.sub(shifted, magic, 'n'), m.constant(-Math.LN2), x, 'r');
-  const scaled = scale(m, m.estrin(r, expShort.f64), shifted);
-  const under = m.compare('olt', x, m.constant(range.f64.underflow), 'under');
-  const y = m.select(under, m.constant(0), scaled, 'y');
-  return m.fma(y, m.estrin(y, log1pShort.f64), high);
+  return scale(m, m.estrin(r, expShort.f64), shifted);
+}
+
+/** The table's power is scaled while the polynomial is still waiting for r; right up to 0, where nothing overflows. */
+function shortBySteps(m: Arithmetic, x: string): string {
+  const steps = reduceToSteps(m, x, [Math.LN2]);
+  return stepped(m, { ...steps, power: m.scalef(steps.power, steps.n) }, expStepShort.f64);
 }
 
 function softplus(m: Arithmetic, x: string): string {

@@ -19,7 +19,7 @@ export interface LlvmTarget {
   readonly vectorBits: 128 | 256 | 512;
   /** Which conversions of 16-bit reals the machine has instructions for; default: none, all by integer arithmetic. */
   readonly halves?: HalfInstructions;
-  /** Whether it has AVX-512's `vscalefps`; default: no. */
+  /** Whether it has AVX-512's `vscalefps` and `vscalefpd`; default: no. */
   readonly scalef?: boolean;
   /** Printed as `target triple` if given; whoever compiles the text usually sets it. */
   readonly triple?: string;
