@@ -3,9 +3,9 @@
  * `define internal ... alwaysinline` for the type at hand and only when used.
  *
  * Error bounds in f32 and f64, with and without fused multiply-add (tested in test/llvm/math.test.ts): 2 ulp for exp, expm1,
- * log, log1p and softplus, 3 ulp for tanh and sigmoid. exp of f32 vectors with AVX-512: |x| / 20 ulp more. logAddExp: 2 ulp of
- * the largest of the result, the larger operand and what is added to it, and |a - b| / 2 more, which is the rounding of the
- * difference of the operands; in f64 also 2^-32 times what is added.
+ * log, log1p and softplus, 3 ulp for tanh and sigmoid. logAddExp: 2 ulp of the largest of the result, the larger operand
+ * and what is added to it, and |a - b| / 2 more, which is the rounding of the difference of the operands; in f64 also
+ * 2^-32 times what is added.
  * Results below the normal range become 0 (no subnormal results); subnormal arguments are understood.
  * NaN in gives NaN out, and infinities behave as in the limits.
  */
@@ -39,7 +39,7 @@ const primitives: Record<PrimitiveName, { inline: Write } | { body: Write }> = {
   sqrt: { inline: (m, a) => m.sqrt(a!) },
   min: { body: (m, a, b) => extreme(m, 'olt', a!, b!) },
   max: { body: (m, a, b) => extreme(m, 'ogt', a!, b!) },
-  exp: { body: (m, x) => (m.hasScalef ? expBySteps(m, x!) : exp(m, x!)) },
+  exp: { body: (m, x) => exp(m, x!) },
   expm1: { body: (m, x) => expm1(m, x!) },
   log: { body: (m, x) => log(m, x!) },
   log1p: { body: (m, x) => log1p(m, x!) },
@@ -138,6 +138,7 @@ function expReduced(m: Arithmetic, r: string): string {
 }
 
 function exp(m: Arithmetic, x: string): string {
+  if (m.hasScalef) return expBySteps(m, x);
   const { r, shifted } = reduce(m, x);
   const scaled = scale(m, expReduced(m, r), shifted);
   const under = m.compare('olt', x, m.constant(range[m.precision].underflow), 'under');
@@ -175,12 +176,10 @@ function stepped(m: Arithmetic, { r, power }: Steps, coefficients: readonly numb
   return m.fma(m.mul(power, r), m.horner(r, coefficients), power, 'value');
 }
 
-/**
- * e^x in as few products as will do, because products and comparisons share what limits the loops over rows. In f32 ln 2 is one number,
- * of 28 bits; what it lacks, times n, is the error that grows with x.
- */
+/** e^x in as few products as will do, because products and comparisons share what limits the loops over rows. */
 function expBySteps(m: Arithmetic, x: string): string {
-  const steps = reduceToSteps(m, x, m.precision === 'f32' ? [Math.LN2] : [ln2.f64.high, ln2.f64.low]);
+  const { high, low } = ln2[m.precision];
+  const steps = reduceToSteps(m, x, [high, low]);
   const value = stepped(m, steps, expStep[m.precision]);
   // Infinity makes r NaN, which counts for nothing where n is infinite. Where n is too large to be exact r is of any size, but the
   // polynomial 1 + r P(r), of even degree, is above 0 everywhere, and what scalef makes of it is Infinity.
