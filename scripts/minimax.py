@@ -130,12 +130,31 @@ def exp_step(r):
 table('expStep', 'P in e^r = 1 + r P(r) for |r| <= ln(2)/64 in f32 and ln(2)/32 in f64, beside a table of powers of two.',
       exp_step, lambda r: away(r) / exp(r), step, (1, 5))
 table('expStepShort', 'The same P to the precision of expShort.', exp_step, lambda r: away(r) / exp(r), step, (None, 3))
-print('/** That table: 2^(j / 32) in f32, 2^(j / 16) in f64. */')
+
+
+def powers(bits, count):
+    """Powers of two, rounded so that their relative errors cancel: what had one sign would add up in a sum, and over a lattice."""
+    exact = [mpf(2) ** (mpf(j) / count) for j in range(count)]
+    found = [mpf(rounded(x, bits)) for x in exact]
+    ulp = mpf(2) ** (-23 if bits == 32 else -52)
+    error = lambda j, value: value / exact[j] - 1
+    while True:
+        total = sum((error(j, found[j]) for j in range(count)), mpf(0))
+        # The other neighbour, of those that are nearly as near; 1 itself stays.
+        others = [(j, found[j] - (ulp if error(j, found[j]) > 0 else -ulp)) for j in range(1, count)]
+        better = [(abs(y - exact[j]), j, y) for j, y in others if abs(total - error(j, found[j]) + error(j, y)) < abs(total)]
+        if not better or min(better)[0] > ulp * mpf('0.65'):
+            return found
+        _, j, value = min(better)
+        found[j] = value
+
+
+print('/** That table: 2^(j / 32) in f32, 2^(j / 16) in f64. Some are rounded to the farther neighbour, so that errors cancel. */')
 print('export const powersOfTwo = {')
 for bits, count in steps.items():
     print(f'  f{bits}: [')
-    for j in range(count):
-        print(f'    {rounded(mpf(2) ** (mpf(j) / count), bits)!r},')
+    for value in powers(bits, count):
+        print(f'    {float(value)!r},')
     print('  ],')
 print('} as const;')
 print()
