@@ -78,13 +78,8 @@ export function blockedReading(
             }
             const ahead = lines ? inNextLine(line, number) : lower.rowsAhead(reduce);
             const total = lower.total(reduce, undefined, { ahead });
-            keep(
-              reduce,
-              writer.combine(() => k.real(total.type as 'f32' | 'f64', 0), [], 'shift'),
-              within,
-              slot,
-            );
-            keep(reduce, total, within, slot);
+            const none = new Value(k.real(total.type as 'f32' | 'f64', 0), writer.root, 'shift');
+            for (const part of [none, total]) keep(reduce, part, within, slot);
             if (tiled) {
               const beside = new Local(scene, context, total.name, total.type as 'f32' | 'f64', ROWS);
               beside.store(within, writer.index(number), total);
@@ -94,23 +89,22 @@ export function blockedReading(
           for (const read of picked) keep(read, lower.real(read, within), within, slot, 'f32');
         });
         if (totals.size === 0) return;
-        writer.branch(lineBody, anyOutside(scene, lineBody, rows, totals.values()), (repair) => {
-          overRows(scene, repair, rows, equations, axis, undefined, (within, number) => {
-            for (const [reduce, local] of totals) {
-              const total = local.load(within, writer.index(number), 'total');
-              writer.branch(within, lower.outside(total), (again) => {
+        writer.branch(lineBody, anyOutside(scene, lineBody, rows, totals.values()), (again) =>
+          overRows(scene, again, rows, equations, axis, undefined, (within, number) => {
+            for (const [reduce, totalsOfLine] of totals) {
+              const total = totalsOfLine.load(within, writer.index(number), 'total');
+              writer.branch(within, lower.outside(total), (sweep) => {
                 // Bound once more, so that the sweeps are made in this branch.
-                for (const equation of equations) lower.bindIndex(equation.axes[axis]!, rows.first.plus(number), again);
+                for (const equation of equations) lower.bindIndex(equation.axes[axis]!, rows.first.plus(number), sweep);
                 const shift = lower.shiftOf(lower.top(reduce));
                 writer.bind(shift);
-                const better = lower.total(reduce, shift);
-                const [shifts, sums] = results.get(reduce)! as [Local, Local];
-                shifts.store(again, writer.index(slotIn(number)), shift);
-                sums.store(again, writer.index(slotIn(number)), better);
+                const parts = [shift, lower.total(reduce, shift)];
+                for (const [i, local] of results.get(reduce)!.entries())
+                  local.store(sweep, writer.index(slotIn(number)), parts[i]!);
               });
             }
-          });
-        });
+          }),
+        );
       });
       for (const cells of byExtent(equations, axis)) {
         const end = lower.size(cells[0]!.domain[axis]!);
