@@ -19,6 +19,27 @@ export function operandsOf(expr: KExpr): readonly KExpr[] {
   }
 }
 
+/** The expressions of a statement itself, and the statements inside of it. */
+export function partsOf(statement: KStmt): { readonly exprs: readonly KExpr[]; readonly inner: readonly KStmt[] } {
+  switch (statement.kind) {
+    case 'let':
+      return { exprs: [statement.value], inner: [] };
+    case 'store':
+      return { exprs: [statement.index, statement.value], inner: [] };
+    case 'prefetch':
+      return { exprs: [statement.index], inner: [] };
+    case 'if':
+      return { exprs: [statement.condition], inner: [...statement.then, ...statement.otherwise] };
+    case 'loop':
+      return {
+        exprs: [statement.from, statement.to, ...statement.reduce.map(({ value }) => value)],
+        inner: statement.body,
+      };
+    case 'comment':
+      return { exprs: [], inner: [] };
+  }
+}
+
 /** Whether an expression differs between lanes, given the names that do. */
 export function isVarying(expr: KExpr, names: ReadonlySet<string>): boolean {
   if (expr.op === 'var') return names.has(expr.name);

@@ -6,7 +6,7 @@
  * in one place, and load nothing of what they store: then none depends on another, and each statement is printed for four
  * rows before the next one is. Rows beyond the last four are done one by one.
  */
-import { operandsOf } from '../kernel/analysis.js';
+import { operandsOf, partsOf } from '../kernel/analysis.js';
 import type { KExpr, Kernel, KLoop, KStmt } from '../kernel/kernel.js';
 import { emitPartial, lanesIn } from './lanes.js';
 import { combineRows, ROWS } from './reduce.js';
@@ -24,15 +24,11 @@ const LONGEST = 64;
 export function findAbreast(kernel: Kernel): ReadonlySet<KLoop> {
   const locals = new Set((kernel.locals ?? []).map(({ name }) => name));
   const found = new Set<KLoop>();
-  const find = (body: readonly KStmt[]): void => {
-    for (const statement of body) {
-      if (statement.kind === 'if') for (const arm of [statement.then, statement.otherwise]) find(arm);
-      if (statement.kind !== 'loop' || statement.mode === 'lanes') continue;
-      if (isAbreast(statement, locals)) found.add(statement);
-      else find(statement.body);
-    }
+  const find = (statement: KStmt): void => {
+    if (statement.kind === 'loop' && isAbreast(statement, locals)) found.add(statement);
+    else if (statement.kind !== 'loop' || statement.mode !== 'lanes') partsOf(statement).inner.forEach(find);
   };
-  find(kernel.body);
+  kernel.body.forEach(find);
   return found;
 }
 
@@ -63,20 +59,8 @@ function isShortRow({ mode, from, to, body, reduce }: KLoop): boolean {
 function loadsAny(statement: KStmt, buffers: ReadonlySet<string>): boolean {
   const inExpr = (expr: KExpr): boolean =>
     (expr.op === 'load' && buffers.has(expr.buffer)) || operandsOf(expr).some(inExpr);
-  switch (statement.kind) {
-    case 'let':
-      return inExpr(statement.value);
-    case 'store':
-      return inExpr(statement.index) || inExpr(statement.value);
-    case 'prefetch':
-      return inExpr(statement.index);
-    case 'loop':
-      return (
-        statement.reduce.some(({ value }) => inExpr(value)) || statement.body.some((one) => loadsAny(one, buffers))
-      );
-    default:
-      return false;
-  }
+  const { exprs, inner } = partsOf(statement);
+  return exprs.some(inExpr) || inner.some((each) => loadsAny(each, buffers));
 }
 
 /**

@@ -2,7 +2,7 @@
  * Putting a module together: one function per kernel, the helper functions that they use, declarations, attributes.
  */
 
-import { operandsOf } from '../kernel/analysis.js';
+import { operandsOf, partsOf } from '../kernel/analysis.js';
 import type { BufferDecl, KExpr, Kernel, KernelProgram, KStmt } from '../kernel/kernel.js';
 import { CompilerBug } from '../source.js';
 import { findAbreast } from './abreast.js';
@@ -155,38 +155,13 @@ function namesUsed(kernel: Kernel): { buffers: Set<string>; scalars: Set<string>
     if (expr.op === 'scalar') scalars.add(expr.name);
     for (const operand of operandsOf(expr)) inExpr(operand);
   };
-  const inBody = (body: readonly KStmt[]): void => {
-    for (const statement of body) {
-      switch (statement.kind) {
-        case 'let':
-          inExpr(statement.value);
-          break;
-        case 'store':
-          buffers.add(statement.buffer);
-          inExpr(statement.index);
-          inExpr(statement.value);
-          break;
-        case 'loop':
-          inExpr(statement.from);
-          inExpr(statement.to);
-          inBody(statement.body);
-          for (const reduce of statement.reduce) inExpr(reduce.value);
-          break;
-        case 'prefetch':
-          buffers.add(statement.buffer);
-          inExpr(statement.index);
-          break;
-        case 'if':
-          inExpr(statement.condition);
-          inBody(statement.then);
-          inBody(statement.otherwise);
-          break;
-        case 'comment':
-          break;
-      }
-    }
+  const inStatement = (statement: KStmt): void => {
+    if (statement.kind === 'store' || statement.kind === 'prefetch') buffers.add(statement.buffer);
+    const { exprs, inner } = partsOf(statement);
+    exprs.forEach(inExpr);
+    inner.forEach(inStatement);
   };
   for (const { extent } of kernel.grid) inExpr(extent);
-  inBody(kernel.body);
+  kernel.body.forEach(inStatement);
   return { buffers, scalars };
 }

@@ -5,7 +5,7 @@
  * Two statements conflict where one stores what the other loads, or where lanes of both store to one buffer:
  * which invocation does which element may differ. Within one lanes loop there is nothing to wait for, by the rules of kernels.
  */
-import { operandsOf } from '../kernel/analysis.js';
+import { operandsOf, partsOf } from '../kernel/analysis.js';
 import type { KExpr, KLoop, KStmt } from '../kernel/kernel.js';
 
 export interface Accesses {
@@ -34,30 +34,15 @@ export function accessesOf(
     for (const operand of operandsOf(each)) expr(operand);
   };
   const visit = (each: KStmt, inLanes: boolean): void => {
-    switch (each.kind) {
-      case 'let':
-        expr(each.value);
-        break;
-      case 'store':
-        expr(each.index);
-        expr(each.value);
-        if (inLanes && laneStores.has(each.buffer)) severalStores.add(each.buffer);
-        (inLanes ? laneStores : soloStores).add(each.buffer);
-        break;
-      case 'if':
-        expr(each.condition);
-        for (const inner of [...each.then, ...each.otherwise]) visit(inner, inLanes);
-        break;
-      case 'loop':
-        expr(each.from);
-        expr(each.to);
-        for (const inner of each.body) visit(inner, inLanes || each.mode === 'lanes' || abreast?.has(each) === true);
-        for (const reduce of each.reduce) expr(reduce.value);
-        break;
-      case 'comment':
-      case 'prefetch':
-        break;
+    if (each.kind === 'prefetch') return;
+    if (each.kind === 'store') {
+      if (inLanes && laneStores.has(each.buffer)) severalStores.add(each.buffer);
+      (inLanes ? laneStores : soloStores).add(each.buffer);
     }
+    const { exprs, inner } = partsOf(each);
+    exprs.forEach(expr);
+    const lanesInside = inLanes || (each.kind === 'loop' && (each.mode === 'lanes' || abreast?.has(each) === true));
+    for (const one of inner) visit(one, lanesInside);
   };
   visit(statement, false);
   return { loads, soloStores, laneStores, severalStores };
@@ -67,8 +52,7 @@ export function storedBuffers(body: readonly KStmt[]): Set<string> {
   const stored = new Set<string>();
   const visit = (statement: KStmt): void => {
     if (statement.kind === 'store') stored.add(statement.buffer);
-    if (statement.kind === 'if') [...statement.then, ...statement.otherwise].forEach(visit);
-    if (statement.kind === 'loop') statement.body.forEach(visit);
+    partsOf(statement).inner.forEach(visit);
   };
   body.forEach(visit);
   return stored;
