@@ -102,21 +102,27 @@ const range = {
 } as const;
 
 interface Reduced {
-  /** x - n ln 2, at most ln(2)/2 in size. */
+  /** x - n ln 2, at most a step times ln(2)/2 in size. */
   readonly r: string;
-  /** A real whose low bits are the whole number n = round(x / ln 2). */
+  /** x / ln 2, rounded to a step. */
+  readonly n: string;
+  /** A real whose low bits are the number of steps in n. */
   readonly shifted: string;
 }
 
-/** x = n ln 2 + r. Adding 1.5 * 2^mantissa leaves a rounded whole number in the low bits. */
-function reduce(m: Arithmetic, x: string): Reduced {
-  const magic = m.constant(1.5 * 2 ** formats[m.precision].mantissa);
-  const { high, low } = ln2[m.precision];
+/**
+ * x = n ln 2 + r, with `steps` of them in a whole n; `parts`: ln 2, as a sum. Adding a number so large that the last bit of the sum
+ * is one step leaves n in the low bits, rounded.
+ */
+function reduce(m: Arithmetic, x: string, parts: readonly number[] = wholeLn2(m), steps = 1): Reduced {
+  const magic = m.constant((1.5 * 2 ** formats[m.precision].mantissa) / steps);
   const shifted = m.fma(x, m.constant(Math.LOG2E), magic, 'shifted');
   const n = m.sub(shifted, magic, 'n');
-  const r = m.fma(n, m.constant(-low), m.fma(n, m.constant(-high), x), 'r');
-  return { r, shifted };
+  const r = parts.reduce((rest, part) => m.fma(n, m.constant(-part), rest, 'r'), x);
+  return { r, n, shifted };
 }
+
+const wholeLn2 = ({ precision }: Arithmetic): number[] => [ln2[precision].high, ln2[precision].low];
 
 /** 2^n times a real near 1, by adding n to its exponent. Right while the result is in the normal range. */
 function scale(m: Arithmetic, value: string, shifted: string): string {
@@ -148,27 +154,19 @@ function exp(m: Arithmetic, x: string): string {
   return m.select(under, m.constant(0), high);
 }
 
-interface Steps {
-  /** x - n ln 2, at most a step times ln(2)/2 in size. */
-  readonly r: string;
-  /** x / ln 2, rounded to steps: 1/32 in f32, 1/16 in f64. */
-  readonly n: string;
+interface Steps extends Reduced {
   /** 2^(n - floor(n)). */
   readonly power: string;
 }
 
 /**
- * x = n ln 2 + r for vectors that `scalef` and `lookup` are instructions for: the whole part of n is for scalef, and for the rest
- * there is a table, so that r is small and few coefficients are enough. `parts`: ln 2, as a sum.
+ * x = n ln 2 + r for vectors that `scalef` and `lookup` are instructions for: the whole part of n is for scalef, and for the rest, steps
+ * of 1/32 in f32 and of 1/16 in f64, there is a table, so that r is small and few coefficients are enough.
  */
-function reduceToSteps(m: Arithmetic, x: string, parts: readonly number[]): Steps {
+function reduceToSteps(m: Arithmetic, x: string, parts?: readonly number[]): Steps {
   const table = powersOfTwo[m.precision];
-  // So large that the last bit of a sum with it is one step; the last bits are then the steps beyond the whole part of n.
-  const magic = m.constant((1.5 * 2 ** formats[m.precision].mantissa) / table.length);
-  const shifted = m.fma(x, m.constant(Math.LOG2E), magic, 'shifted');
-  const n = m.sub(shifted, magic, 'n');
-  const r = parts.reduce((rest, part) => m.fma(n, m.constant(-part), rest, 'r'), x);
-  return { r, n, power: m.lookup(table, m.bits(shifted)) };
+  const reduced = reduce(m, x, parts, table.length);
+  return { ...reduced, power: m.lookup(table, m.bits(reduced.shifted)) };
 }
 
 /** Times 2^floor(n) it is e^x. */
@@ -178,8 +176,7 @@ function stepped(m: Arithmetic, { r, power }: Steps, coefficients: readonly numb
 
 /** e^x in as few products as will do, because products and comparisons share what limits the loops over rows. */
 function expBySteps(m: Arithmetic, x: string): string {
-  const { high, low } = ln2[m.precision];
-  const steps = reduceToSteps(m, x, [high, low]);
+  const steps = reduceToSteps(m, x);
   const value = stepped(m, steps, expStep[m.precision]);
   // Infinity makes r NaN, which counts for nothing where n is infinite. Where n is too large to be exact r is of any size, but the
   // polynomial 1 + r P(r), of even degree, is above 0 everywhere, and what scalef makes of it is Infinity.
@@ -339,9 +336,7 @@ function addShort(m: Arithmetic, high: string, x: string): string {
 }
 
 function shortExp(m: Arithmetic, x: string): string {
-  const magic = m.constant(1.5 * 2 ** formats.f64.mantissa);
-  const shifted = m.fma(x, m.constant(Math.LOG2E), magic, 'shifted');
-  const r = m.fma(m.sub(shifted, magic, 'n'), m.constant(-Math.LN2), x, 'r');
+  const { r, shifted } = reduce(m, x, [Math.LN2]);
   return scale(m, m.estrin(r, expShort.f64), shifted);
 }
 

@@ -5,7 +5,8 @@
 
 import { type GraphBuilder, operands } from '../graph/build.js';
 import { collect, freeIndices } from '../graph/free.js';
-import type { Expr, IndexRef, PrimExpr, ReduceExpr, SelectExpr } from '../graph/graph.js';
+import type { Expr, Graph, IndexRef, PrimExpr, ReadExpr, ReduceExpr, SelectExpr } from '../graph/graph.js';
+import type { Equation } from './equations.js';
 
 /** The outermost subexpressions that satisfy `wanted`, in order of first appearance. */
 export function outermost(root: Expr, wanted: (expr: Expr) => boolean): Expr[] {
@@ -16,6 +17,14 @@ export function outermost(root: Expr, wanted: (expr: Expr) => boolean): Expr[] {
   };
   visit(root);
   return [...found];
+}
+
+/** Single elements: what an equation reads, outside of its reductions, of tensors that have more axes than it has. */
+export function pickedFrom({ axes, body }: Equation, { inputs }: Graph): ReadExpr[] {
+  const rank = new Map(inputs.map(({ name, dims }) => [name, dims.length]));
+  const isPick = (expr: Expr): expr is ReadExpr =>
+    expr.op === 'read' && expr.type === 'real' && (rank.get(expr.source) ?? 0) > axes.length;
+  return outermost(body, (expr) => expr.op === 'reduce' || isPick(expr)).filter(isPick);
 }
 
 /** v === k ? value : 0; with `over`, the sum of that over an index that k and value may depend on. */

@@ -522,7 +522,7 @@ export class Lowering {
     }
     const shift = this.shiftOf(this.top(expr));
     this.writer.bind(shift);
-    return this.logOfTotal(shift, this.total(expr, shift, { ahead }));
+    return this.logOfTotal(shift, this.total(expr, shift));
   }
 
   /** A reduction of one loop: its result as the loop has it. */
@@ -553,7 +553,7 @@ export class Lowering {
   /** The second loop; without a shift, one that may fail: see `outside`. */
   total(expr: ReduceExpr, shift: Value | undefined, how: Sweep = {}): Value {
     return this.over(expr, 'total', how, (value, body) => {
-      if (how.ahead && body.lanes) this.prefetchRow(expr.body, expr.index, how.ahead, body);
+      if (how.ahead) this.prefetchRow(expr.body, expr.index, how.ahead, body);
       const below = shift ? this.writer.combine((x, m) => k.prim('sub', x, m), [value, shift], 'x') : value;
       return { op: 'sum', value: this.writer.combine((x) => k.prim('exp', x), [below], 'x') };
     });

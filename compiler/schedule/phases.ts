@@ -8,6 +8,7 @@ import type { GraphBuilder } from '../graph/build.js';
 import { operands } from '../graph/build.js';
 import { readsIn } from '../graph/free.js';
 import type { Expr, Graph, SizeExpr } from '../graph/graph.js';
+import { pickedFrom } from './elements.js';
 import type { Equation } from './equations.js';
 import { findWavefront, NoOrder, recurrenceGroups } from './hyperplane.js';
 import type { RowGroup, WaveGroup } from './kernels.js';
@@ -74,14 +75,13 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
   }
 
   const count = Math.max(0, ...[...phaseOf.values()].map((phase) => phase + 1));
-  const rank = new Map(graph.inputs.map((input) => [input.name, input.dims.length]));
   return Array.from({ length: count }, (_, phase) => [
     ...rows
       .filter((group) => group.phase === phase)
       .map(
         ({ equations, box }): Step => ({
           kind: 'rows',
-          group: { equations, box, lanesLast: !needsOwnLanes(equations, rank) },
+          group: { equations, box, lanesLast: !needsOwnLanes(equations, graph) },
         }),
       ),
     ...waves.filter((group) => group.phase === phase).map(({ group }): Step => ({ kind: 'wave', group })),
@@ -89,16 +89,10 @@ export function findPhases(stored: readonly Equation[], graph: Graph, ranges: Ra
 }
 
 /** Cells that reduce over an index, or pick points of a bigger tensor row by row, are computed one after the other. */
-function needsOwnLanes(equations: readonly Equation[], rank: ReadonlyMap<string, number>): boolean {
+function needsOwnLanes(equations: readonly Equation[], graph: Graph): boolean {
   return (
     equations[0]!.domain.length === 0 ||
-    equations.some(
-      (equation) =>
-        contains(equation.body, 'reduce') ||
-        readsIn(equation.body).some(
-          (read) => read.type === 'real' && (rank.get(read.source) ?? 0) > equation.axes.length,
-        ),
-    )
+    equations.some((equation) => contains(equation.body, 'reduce') || pickedFrom(equation, graph).length > 0)
   );
 }
 

@@ -6,7 +6,7 @@
  * made of, is its row swept again in the usual way: where its largest logit is beyond about -44 or 80.
  */
 import { freeIndices } from '../graph/free.js';
-import type { Expr, ReadExpr, ReduceExpr } from '../graph/graph.js';
+import type { Expr, ReduceExpr } from '../graph/graph.js';
 import { sameSize } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { Affine } from './affine.js';
@@ -24,7 +24,7 @@ import {
   slotsOf,
   whole,
 } from './blocks.js';
-import { outermost } from './elements.js';
+import { outermost, pickedFrom } from './elements.js';
 import type { Equation } from './equations.js';
 import type { BlockedRows, RowGroup, Scene } from './kernels.js';
 import { inNextLine, type ProgramContext } from './lower.js';
@@ -37,23 +37,24 @@ export function blockedReading(
 ): BlockedRows | undefined {
   const axis = box.length - 1;
   if (!context.blocks || lanesLast || axis < 1) return undefined;
-  const reductions = equations.map(
-    (equation) => outermost(equation.body, (expr) => expr.op === 'reduce') as ReduceExpr[],
+  const reductionsOf = new Map(
+    equations.map((each) => [each, outermost(each.body, (expr) => expr.op === 'reduce') as ReduceExpr[]]),
   );
-  const perRow = equations.every((equation, i) =>
-    reductions[i]!.every((reduce) => freeIndices(reduce).includes(equation.axes[axis]!)),
+  const reduces = [...new Set([...reductionsOf.values()].flat())];
+  const perRow = equations.every((equation) =>
+    reductionsOf.get(equation)!.every((reduce) => freeIndices(reduce).includes(equation.axes[axis]!)),
   );
   const sameOuter = equations.every(({ domain }) =>
     domain.slice(0, axis).every((extent, i) => sameSize(extent, box[i]!)),
   );
-  if (!perRow || !sameOuter || reductions.every((some) => some.length === 0)) return undefined;
+  if (!perRow || !sameOuter || reduces.length === 0) return undefined;
 
-  const reduces = [...new Set(reductions.flat())];
   const short = reduces.every(({ extent }) => Object.keys(extent.terms).length === 0 && extent.constant < LONG);
   // Values of the rows go along the diagonals of a tile where that is how they are stored.
   const tiled = short && axis === 1 && equations.some(({ name }) => isDiagonal(context.layouts.get(name)));
   // Elements that equations pick from the rows: taken while a row is in the nearest cache.
-  const picked = new Set(equations.flatMap((equation) => pickedFrom(equation, context)));
+  const picksOf = new Map(equations.map((equation) => [equation, pickedFrom(equation, context.graph)]));
+  const picked = new Set([...picksOf.values()].flat());
 
   const write = (scene: Scene, block: Block, lines?: Rows): void => {
     const { writer, lower } = scene;
@@ -118,9 +119,8 @@ export function blockedReading(
           const load = (expr: Expr, name: string, part = 0): Value =>
             results.get(expr)![part]!.load(within, writer.index(slot), name);
           for (const equation of cells) {
-            for (const read of pickedFrom(equation, context))
-              lower.given(read, lower.widen(load(read, read.source)), within);
-            for (const reduce of reductions[equations.indexOf(equation)]!) {
+            for (const read of picksOf.get(equation)!) lower.given(read, lower.widen(load(read, read.source)), within);
+            for (const reduce of reductionsOf.get(equation)!) {
               const value =
                 reduce.reduction === 'logSumExp'
                   ? lower.logOfTotal(load(reduce, 'shift'), load(reduce, 'total', 1))
@@ -140,14 +140,6 @@ export function blockedReading(
     });
   };
   return { tiled, write };
-}
-
-/** What an equation reads, outside of its reductions, of tensors that have more axes than it has: single elements. */
-function pickedFrom({ axes, body }: Equation, { graph }: ProgramContext): ReadExpr[] {
-  const rank = new Map(graph.inputs.map((input) => [input.name, input.dims.length]));
-  const isPick = (expr: Expr): expr is ReadExpr =>
-    expr.op === 'read' && expr.type === 'real' && (rank.get(expr.source) ?? 0) > axes.length;
-  return outermost(body, (expr) => expr.op === 'reduce' || isPick(expr)).filter(isPick);
 }
 
 /** Neighbours of one extent of an axis together, in order. */

@@ -23,8 +23,8 @@ export interface CpuCall {
 }
 
 /**
- * Starting a thread and the waits between phases cost some 60 us, in which one thread works on about so many elements: measured at V = 28,
- * 168 000 elements took one thread as long as two, 336 000 ten per cent longer.
+ * Starting a thread and the waits between phases take as long as one thread takes for about so many elements: measured at V = 28, 168 000
+ * elements took one thread as long as two, 336 000 ten per cent longer.
  */
 const WORK_PER_THREAD = 100_000;
 /** Chunks per thread and kernel: enough for ragged batches to balance and for an abort to be seen soon. */
