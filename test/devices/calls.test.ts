@@ -125,37 +125,57 @@ onEveryDevice((tested) => {
       return found;
     };
 
+    /**
+     * Asks again while the answer is false, 20 times at most. On a machine that is busy with something else this thread may get
+     * no turn before a call is over: such a call tells nothing of the device. One that really blocks, or does not heed a
+     * signal, fails every time.
+     */
+    const sometimes = async (attempt: () => Promise<boolean>): Promise<boolean> => {
+      for (let n = 0; n < 20; n++) if (await attempt()) return true;
+      return false;
+    };
+
     test('lets timers fire while it runs', async () => {
       const { loss, tensors } = await long();
       const grads = new Float32Array(tensors.acts.data.length);
-      const fired: number[] = [];
-      const timer = setInterval(() => fired.push(performance.now()), 5);
-      const start = performance.now();
-      await forward(loss, tensors, { grads });
-      const end = performance.now();
-      clearInterval(timer);
-      const during = fired.filter((at) => at > start && at < end);
-      expect(during.length).toBeGreaterThanOrEqual(4);
-      const longest = Math.max(...[...during, end].map((at, i) => at - (during[i - 1] ?? start)));
-      expect(longest).toBeLessThan((end - start) / 2);
+      const seen: string[] = [];
+      const fires = await sometimes(async () => {
+        const fired: number[] = [];
+        const timer = setInterval(() => fired.push(performance.now()), 5);
+        const start = performance.now();
+        await forward(loss, tensors, { grads });
+        const end = performance.now();
+        clearInterval(timer);
+        const during = fired.filter((at) => at > start && at < end);
+        const longest = Math.max(...[...during, end].map((at, i) => at - (during[i - 1] ?? start)));
+        seen.push(`${during.length} times in ${end - start} ms, ${longest} ms without`);
+        return during.length >= 4 && longest < (end - start) / 2;
+      });
+      expect(fires, seen.join('\n')).toBe(true);
     });
 
     test('stops when it is aborted, with the reason, and the loss works afterwards', async () => {
       const { loss, tensors, full } = await long();
-      const grads = new Float32Array(tensors.acts.data.length).fill(Number.NaN);
+      const grads = new Float32Array(tensors.acts.data.length);
       const untouched = (): number => grads.reduce((count, g) => count + (Number.isNaN(g) ? 1 : 0), 0);
-      const controller = new AbortController();
-      const reason = new Error('another utterance came in');
-      const running = forward(loss, tensors, { grads, signal: controller.signal });
-      setTimeout(() => controller.abort(reason), 20);
-      const outcome: unknown = await running.then(
-        () => 'it ran to its end',
-        (error: unknown) => error,
-      );
-      expect(outcome).toBe(reason);
+      const stopped = await sometimes(async () => {
+        grads.fill(Number.NaN);
+        const controller = new AbortController();
+        const reason = new Error('another utterance came in');
+        const running = forward(loss, tensors, { grads, signal: controller.signal });
+        const timer = setTimeout(() => controller.abort(reason), full.milliseconds / 6);
+        const outcome: unknown = await running.then(
+          () => 'it ran to its end',
+          (error: unknown) => error,
+        );
+        clearTimeout(timer);
+        // Whenever the signal came first the call says so, were all of its work done by then.
+        expect(outcome).toBe(controller.signal.aborted ? reason : 'it ran to its end');
+        return untouched() > 0;
+      });
       // Work was left undone, and nobody does it after the call is over.
+      expect(stopped).toBe(true);
       const left = untouched();
-      expect(left).toBeGreaterThan(0);
       await new Promise((resolve) => setTimeout(resolve, 50));
       expect(untouched()).toBe(left);
       expectSameBits(await forward(loss, tensors), full);
