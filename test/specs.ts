@@ -29,8 +29,12 @@ export interface RandomBatch {
   readonly params: Record<string, number>;
 }
 
-/** A batch of random sizes with NaN in the padding of real inputs. */
-export function randomBatch(graph: Graph, seed: number, limits: { size: number; scale: number }): RandomBatch {
+/** A batch of random sizes with NaN in the padding of real inputs. Given sizes are also those of the first utterance. */
+export function randomBatch(
+  graph: Graph,
+  seed: number,
+  limits: { size: number; scale: number; sizes?: Readonly<Record<string, number>> },
+): RandomBatch {
   const random = randomFrom(seed);
   const whole = (low: number, high: number): number => low + Math.floor(random() * (high - low + 1));
   const B = whole(1, 3);
@@ -39,12 +43,21 @@ export function randomBatch(graph: Graph, seed: number, limits: { size: number; 
   const sizes: Record<string, number> = {};
   // More where only a part of a size may be indexed, such as V - 5.
   const more = Math.max(0, ...graph.inputs.map(({ below }) => -(below?.constant ?? 0)));
-  for (const name of names) sizes[name] = ragged.has(name) ? whole(1, limits.size) : more + whole(2, limits.size);
-  const ownSizes = Array.from({ length: B }, () => {
+  for (const name of names)
+    sizes[name] = limits.sizes?.[name] ?? (ragged.has(name) ? whole(1, limits.size) : more + whole(2, limits.size));
+  const ownSizes = Array.from({ length: B }, (_, b) => {
     const own: Record<string, number> = { ...sizes };
-    for (const [index, name] of [...ragged.keys()].entries()) own[name] = whole(index === 0 ? 1 : 0, sizes[name]!);
+    for (const [index, name] of [...ragged.keys()].entries())
+      own[name] = (b === 0 ? limits.sizes?.[name] : undefined) ?? whole(index === 0 ? 1 : 0, sizes[name]!);
     return own;
   });
+  // A negative index counts from the end.
+  const params = Object.fromEntries(
+    graph.params.map(({ name, default: value, below }) => [
+      name,
+      value < 0 && below ? value + evalSize(below, sizes) : value,
+    ]),
+  );
   const lengths = Object.fromEntries(
     [...ragged].map(([size, argument]) => [argument, Int32Array.from(ownSizes, (own) => own[size]!)]),
   );
@@ -70,19 +83,12 @@ export function randomBatch(graph: Graph, seed: number, limits: { size: number; 
       const own = ownSizes[rest]!;
       const inside = indices.every((index, axis) => index < evalSize(input.dims[axis]!, own));
       if (input.element === 'f32') data[at] = inside ? (random() * 2 - 1) * limits.scale : Number.NaN;
-      else if (inside) {
-        // A value that is not the excluded one (every parameter that is excluded is 0 here).
-        data[at] = input.not ? whole(Math.min(1, below - 1), below - 1) : whole(0, below - 1);
-      }
+      else if (inside && input.not && below > 1) {
+        const drawn = whole(1, below - 1);
+        data[at] = drawn <= params[input.not]! ? drawn - 1 : drawn;
+      } else if (inside) data[at] = whole(0, below - 1);
     }
   }
-  // A negative index counts from the end.
-  const params = Object.fromEntries(
-    graph.params.map(({ name, default: value, below }) => [
-      name,
-      value < 0 && below ? value + evalSize(below, sizes) : value,
-    ]),
-  );
   return { B, sizes, ownSizes, inputs, shapes, lengths, params };
 }
 

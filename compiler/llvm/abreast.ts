@@ -47,8 +47,10 @@ function isAbreast({ mode, reverse, reduce, body }: KLoop, locals: ReadonlySet<s
 }
 
 /** A lanes loop that does nothing but reduce few elements. */
-function isShortRow({ mode, from, to, body, reduce }: KLoop): boolean {
-  if (mode !== 'lanes' || reduce.length === 0 || from.op !== 'const' || to.op !== 'const') return false;
+function isShortRow({ mode, from, to, body, reduce, precision }: KLoop): boolean {
+  // Rows of float64 took as long either way, with twice the code.
+  if (mode !== 'lanes' || precision !== 'f32' || reduce.length === 0 || from.op !== 'const' || to.op !== 'const')
+    return false;
   return (
     to.value - from.value <= LONGEST &&
     body.every(({ kind }) => kind === 'let' || kind === 'comment' || kind === 'prefetch')

@@ -12,7 +12,7 @@ import { CompilerBug } from '../source.js';
 import { isDiagonal } from './blocks.js';
 import { type Equation, type Equations, findEquations } from './equations.js';
 import { NoOrder } from './hyperplane.js';
-import { type BlockedOutput, type BlockedRows, lossKernel, outputKernel, rowsKernel, waveKernel } from './kernels.js';
+import { type BlockedOutput, type BlockedRows, lossKernel, outputKernel, rowsKernels, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
 import { type ProgramContext, paddedSize } from './lower.js';
 import { findPhases, type Step } from './phases.js';
@@ -100,8 +100,8 @@ function scheduleEquations(graph: Graph, options: ScheduleOptions): KernelProgra
   const written = outputs.map((output) => ({ ...output, blocked: blockedWriting(output.equation, context, ranges) }));
   skewAcross(plans.flat(), written, layouts);
   const kernels: Kernel[][] = plans.map((steps) =>
-    steps.map(({ step, blocked }) =>
-      step.kind === 'rows' ? rowsKernel(step.group, context, blocked) : waveKernel(step.group, context, ranges),
+    steps.flatMap(({ step, blocked }) =>
+      step.kind === 'rows' ? rowsKernels(step.group, context, blocked) : [waveKernel(step.group, context, ranges)],
     ),
   );
   kernels.push([

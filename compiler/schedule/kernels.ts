@@ -6,6 +6,7 @@
  *   output  a gradient over the padded tensor: rows of lanes, zeros over the padding and for utterances without a path
  *   loss    one value per utterance
  */
+import { reductionsIn } from '../graph/free.js';
 import type { Expr, SizeExpr } from '../graph/graph.js';
 import { printOnOneLine } from '../graph/print.js';
 import { printSize, sameSize } from '../graph/size.js';
@@ -16,7 +17,7 @@ import { LINES, overLines, type Rows } from './blocks.js';
 import type { Equation } from './equations.js';
 import { orderWithinCell, type Wavefront } from './hyperplane.js';
 import { skewOf } from './layout.js';
-import { Lowering, lanePrecision, type ProgramContext, paddedSize } from './lower.js';
+import { addsInF32, Lowering, lanePrecision, mayBeLong, type ProgramContext, paddedSize } from './lower.js';
 import type { Ranges } from './ranges.js';
 import { type Block, KernelWriter, Value } from './writer.js';
 
@@ -25,9 +26,9 @@ export interface Scene {
   readonly lower: Lowering;
 }
 
-function begin(context: ProgramContext): Scene {
+function begin(context: ProgramContext, wide = false): Scene {
   const writer = new KernelWriter();
-  const lower = new Lowering(context, writer);
+  const lower = new Lowering(context, writer, wide);
   writer.atom('b', writer.constant(k.variable(writer.fresh('b'), 'index')), [Affine.zero]);
   return { writer, lower };
 }
@@ -74,10 +75,23 @@ export interface BlockedRows {
   readonly write: (scene: Scene, block: Block, lines?: Rows) => void;
 }
 
-export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: BlockedRows): Kernel {
-  const scene = begin(context);
+/**
+ * The kernels of a group: one, or where sums over rows are float64 for utterances with long paths one for those and one for the
+ * others. In one kernel the constants of either way would take registers from the other.
+ */
+export function rowsKernels(group: RowGroup, context: ProgramContext, blocked?: BlockedRows): Kernel[] {
+  const { equations, box } = group;
+  const sums = equations.flatMap(({ body }) => reductionsIn(body)).some((expr) => addsInF32(expr, context));
+  if (!sums || !mayBeLong(box, context)) return [rowsKernel(group, context, blocked)];
+  return [false, true].map((long) => rowsKernel(group, context, blocked, long));
+}
+
+/** With `long`, for utterances whose paths are, or are not. */
+function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: BlockedRows, long?: boolean): Kernel {
+  const scene = begin(context, long);
   const { writer, lower } = scene;
   const { equations, box } = group;
+  const mine = long === undefined ? [] : [lower.pathsAre(long, box)];
   const rank = box.length;
   const axisName = (axis: number): string => equations[0]!.axes[axis]!.name;
   for (const equation of equations) lower.prepare(equation.body);
@@ -150,7 +164,9 @@ export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: B
   if (blocked?.tiled) {
     const tiles = tilesOf(scene, axisName(0), box[0]!);
     grid.push(tiles.grid);
-    writer.branch(writer.root, tiles.inside, (block) => blocked.write(scene, block, tiles.lines(block)));
+    writer.branch(writer.root, writer.all([...mine, tiles.inside]), (block) =>
+      blocked.write(scene, block, tiles.lines(block)),
+    );
   } else if (rank > 0 && !lanesOnly) {
     const name = writer.fresh(axisName(0));
     const extent = lower.size(box[0]!);
@@ -158,15 +174,16 @@ export function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: B
     const variable = new Value(k.variable(name, 'index'), writer.root, name);
     const inDomain = writer.combine((at, end) => k.compare('lt', at, end), [variable, writer.index(extent)], 'inside');
     const always = box[0] && Object.keys(box[0].terms).length === 0;
-    writer.branch(writer.root, always ? writer.constant(k.boolean(true)) : inDomain, (block) => {
+    writer.branch(writer.root, writer.all([...mine, ...(always ? [] : [inDomain])]), (block) => {
       // The axis is bound inside the branch: what depends on it must not be hoisted out of its range.
       bindAxis(scene, equations, 0, new Value(k.variable(name, 'index'), block, name), name, extent, block);
       inner(block, 1, equations);
     });
-  } else inner(writer.root, 0, equations);
+  } else writer.branch(writer.root, writer.all(mine), (block) => inner(block, 0, equations));
+  const which = long === undefined ? [] : [`of utterances whose paths ${long ? 'are' : 'are not'} long`];
   return writer.kernel(
-    equations.map((equation) => equation.name).join('_'),
-    equations.flatMap((equation) => heading(equation, context)),
+    [...equations.map((equation) => equation.name), ...(long ? ['long'] : [])].join('_'),
+    [...equations.flatMap((equation) => heading(equation, context)), ...which],
     grid,
   );
 }

@@ -45,6 +45,12 @@ type RealType = 'f32' | 'f64';
  */
 const LEAST_TOTAL = 2 ** -64;
 
+/**
+ * Sums over rows are float64 where a path through the rows visits at least so many of them: seconds of speech. There the
+ * errors of float32 sums add up to what shows in gradients that are small differences; and rows are a smaller part of the time.
+ */
+const LONG_PATH = 1024;
+
 /** Rows of at least so many elements are fetched ahead, by about this many. */
 const PREFETCH_ROW = 512;
 const PREFETCH = 2048;
@@ -67,6 +73,8 @@ export class Lowering {
   constructor(
     readonly context: ProgramContext,
     readonly writer: KernelWriter,
+    /** Whether sums over rows are float64. */
+    private readonly wide: boolean,
   ) {}
 
   // ---- setting the scene ----
@@ -110,6 +118,13 @@ export class Lowering {
   size(size: SizeExpr): Affine {
     for (const name of Object.keys(size.terms)) this.sizeAtom(name);
     return affineOfSize(size);
+  }
+  /** Whether paths through a box are long, or with `long: false`, whether they are not. */
+  pathsAre(long: boolean, box: readonly SizeExpr[]): Value {
+    const { writer } = this;
+    const cells = box.reduce((sum, extent) => sum.plus(this.size(extent)), Affine.constant(1 - box.length));
+    const test = (n: KExpr) => k.compare(long ? 'ge' : 'lt', n, k.index(LONG_PATH));
+    return writer.combine(test, [writer.index(cells)], long ? 'long' : 'short');
   }
   private sizeAtom(name: string): void {
     if (this.writer.hasAtom(name)) return;
@@ -426,13 +441,15 @@ export class Lowering {
     return unproved;
   }
 
-  private read(expr: ReadExpr, block: Block): Value {
+  /** With a condition, memory is touched only where it holds: elsewhere the value is that of outside. */
+  read(expr: ReadExpr, block: Block, where?: Value): Value {
     const { writer } = this;
     const forms = expr.indices.map((at) => this.form(at, block));
     const here = this.cell.get(expr.source);
     if (here?.at.every((form, axis) => form.equals(forms[axis]!))) return here.value;
     const input = this.input(expr.source);
-    const mask = writer.all(this.guards(expr, block).map((form) => writer.nonNegative(form)));
+    const inside = this.guards(expr, block).map((form) => writer.nonNegative(form));
+    const mask = writer.all(where ? [...inside, where] : inside);
     const at = this.address(expr.source, forms);
     const element = input ? (this.context.storage[expr.source] ?? input.element) : this.context.lattice;
     const other =
@@ -554,7 +571,9 @@ export class Lowering {
   total(expr: ReduceExpr, shift: Value | undefined, how: Sweep = {}): Value {
     return this.over(expr, 'total', how, (value, body) => {
       if (how.ahead) this.prefetchRow(expr.body, expr.index, how.ahead, body);
-      const below = shift ? this.writer.combine((x, m) => k.prim('sub', x, m), [value, shift], 'x') : value;
+      const below = shift
+        ? this.writer.combine((x, m) => k.prim('sub', x, m), [value, this.convert(shift, value.type as RealType)], 'x')
+        : value;
       return { op: 'sum', value: this.writer.combine((x) => k.prim('exp', x), [below], 'x') };
     });
   }
@@ -585,7 +604,8 @@ export class Lowering {
       ? this.writer.combine((test, n) => k.select(test, n, k.index(0)), [when, whole], 'elements')
       : whole;
     const inLanes = home.lanes !== undefined;
-    const precision = inLanes ? home.lanes! : lanePrecision([expr.body], expr.index, this.context);
+    const wide = this.wide && name !== 'top' && addsInF32(expr, this.context);
+    const precision = inLanes ? home.lanes! : wide ? 'f64' : lanePrecision([expr.body], expr.index, this.context);
     const result = this.writer.fresh(name);
     this.writer.loop(
       home,
@@ -647,6 +667,26 @@ export class Lowering {
     for (const read of readsIn(expr)) if (this.pinned?.names.has(read.source)) deepen(this.pinned.block);
     return home;
   }
+}
+
+/** Whether paths through a box, from corner to corner by steps of one axis, may be long: see LONG_PATH. */
+export const mayBeLong = (box: readonly SizeExpr[], { blocks, lattice }: ProgramContext): boolean =>
+  blocks && lattice === 'f64' && box.some(({ terms }) => Object.keys(terms).length > 0);
+
+/**
+ * Whether a reduction adds up float32 over rows that cells have to themselves, and so may do it in float64 instead. Where cells
+ * share a row, as all nodes of a frame do, what they give to one element of a gradient is added up in float32: more exact rows
+ * would not show.
+ */
+export function addsInF32(expr: ReduceExpr, context: ProgramContext): boolean {
+  const cell = freeIndices(expr);
+  const ownRow = (read: ReadExpr): boolean => cell.every((index) => freeIndices(read).includes(index));
+  return (
+    (expr.reduction === 'logSumExp' || expr.reduction === 'sum') &&
+    cell.length > 1 &&
+    readsIn(expr.body).some(ownRow) &&
+    lanePrecision([expr.body], expr.index, context) === 'f32'
+  );
 }
 
 /** How a loop goes over a row: with another row fetched meanwhile, and not at all where `when` is false. */

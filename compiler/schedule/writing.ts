@@ -18,10 +18,20 @@ import {
   slotsOf,
   whole,
 } from './blocks.js';
-import { contains, type Point, rowValues, takeApart, withRowSums } from './elements.js';
+import {
+  contains,
+  equalInts,
+  fromStored,
+  type Point,
+  pickedFrom,
+  rowValues,
+  substituted,
+  takeApart,
+  withRowSums,
+} from './elements.js';
 import type { Equation } from './equations.js';
 import type { BlockedOutput, Scene, Target } from './kernels.js';
-import { type Ahead, inNextLine, lanePrecision, type ProgramContext } from './lower.js';
+import { type Ahead, inNextLine, lanePrecision, mayBeLong, type ProgramContext } from './lower.js';
 import type { Ranges } from './ranges.js';
 import type { Block, Value } from './writer.js';
 
@@ -42,30 +52,46 @@ export function blockedWriting(equation: Equation, context: ProgramContext, rang
   if (axis === 0) return singleRow(equation, V, context);
   if (collect(equation.body, (expr): expr is ReduceExpr => expr.op === 'reduce').length > 0) return undefined;
 
-  const { sum, dense: elements, points } = takeApart(equation.body, element, row, context.builder);
+  const { sum, dense: elements, points: singled } = takeApart(equation.body, element, row, context.builder);
+  const points = elements ? singled.map((point) => withElement(point, sum, equation, context)) : [...singled];
+  // Whole elements last: they are not added to what is there.
+  points.sort((a, b) => Number(a.element !== undefined) - Number(b.element !== undefined));
   // Elements of stored values are worked on in float64, and those few that are singled out are put right in float32.
   if (elements && lanePrecision([equation.body], element, context) !== 'f32') return undefined;
   const rewritten = elements && withRowSums(elements, row, element, context.builder);
   const dense = rewritten?.expr;
   const sums = new Set(rewritten?.sums);
   const roots = [...(dense ? [dense] : []), ...points.map(({ value }) => value)];
-  const perRow = [...new Set(roots.flatMap((root) => rowValues(root, row, element)))];
+  const wholes = points.flatMap((point) => point.element ?? []);
+  const valuesOf = (expressions: readonly Expr[]): Expr[] => [
+    ...new Set(expressions.flatMap((root) => rowValues(root, row, element))),
+  ];
   const long = V >= LONG;
   // Values of the rows go along the diagonals of a tile where what they are made of is stored so, and read there.
   const alongDiagonals = ({ source, indices }: ReadExpr): boolean =>
     isDiagonal(context.layouts.get(source)) && indices.every((at, i) => ranges.follows(at, equation.axes[i]!));
-  const tiled = axis === 1 && !long && perRow.some((expr) => readsIn(expr).some(alongDiagonals));
+  const tiled =
+    axis === 1 && !long && valuesOf([...roots, ...wholes]).some((expr) => readsIn(expr).some(alongDiagonals));
   const staged = Math.min(ROWS, Math.floor(STAGED / V));
   const partWidth = Math.ceil(V / Math.ceil(V / PART) / LINE) * LINE;
 
   const write = (scene: Scene, block: Block, at: readonly Value[], output: Target, lines?: Rows): void => {
     const { writer, lower } = scene;
-    for (const root of roots) lower.prepare(root);
+    for (const root of [...roots, ...wholes]) lower.prepare(root);
+    /** On long paths elements that are singled out are small differences, which float32 corrections would blur. */
+    const exact = wholes.length > 0 ? lower.pathsAre(true, equation.domain.slice(0, -1)) : undefined;
+    const local = (name: string): Local => new Local(scene, context, name, 'f32', slotsOf(tiled));
+    /** Of points that have their whole element: that, or what is to be added. */
+    const amounts = new Map(
+      (exact ? points : []).filter((point) => point.element).map((point) => [point, local('amount')]),
+    );
+    const corrections = points.filter((point) => !amounts.has(point)).map(({ value }) => value);
+    const perRow = valuesOf([...(dense ? [dense] : []), ...corrections]);
     /** What the rows' values are kept in: one number, or two for a value that goes into sums with elements. */
     const kept = new Map<Expr, Local[]>();
     const stage = new Local(scene, context, equation.name, 'f32', long ? partWidth : staged * V);
     const give = (within: Block, slot: Affine, wanted: readonly Expr[]): void => {
-      for (const expr of new Set(wanted.flatMap((root) => rowValues(root, row, element)))) {
+      for (const expr of valuesOf(wanted)) {
         const [first, second] = kept.get(expr)!.map((local) => local.load(within, writer.index(slot), local.value));
         if (second) lower.givenSplit(expr, { high: first!, low: second }, within);
         else lower.given(expr, first!, within);
@@ -74,35 +100,67 @@ export function blockedWriting(equation: Equation, context: ProgramContext, rang
     const keep = (expr: Expr, within: Block, slot: Affine): void => {
       const value = lower.real(expr, within);
       const split = sums.has(expr) && value.type === 'f64' ? lower.split(value) : undefined;
-      kept.set(
-        expr,
-        (split ? [split.high, split.low] : [value]).map((part) => {
-          const local = new Local(scene, context, part.name, 'f32', slotsOf(tiled));
-          local.store(within, writer.index(slot), part);
-          return local;
-        }),
-      );
+      const parts = split ? [split.high, split.low] : [value];
+      if (!kept.has(expr))
+        kept.set(
+          expr,
+          parts.map((part) => local(part.name)),
+        );
+      for (const [i, part] of parts.entries()) kept.get(expr)![i]!.store(within, writer.index(slot), part);
+    };
+    /** What is to be done about points in a row, given all it takes. */
+    const correctAt = (within: Block, slot: Affine, span: Span, whole: boolean): void => {
+      give(within, slot, corrections);
+      for (const point of points) {
+        const amount = amounts.get(point)?.load(within, writer.index(slot), 'amount');
+        correct(scene, within, point, stage, span, amount, whole);
+      }
+    };
+    /** The whole element of a point. What it takes of a row that is all zeros is not read. */
+    const elementOf = ({ element: all }: Point, within: Block): Value => {
+      const picks = pickedFrom({ ...equation, axes: equation.axes.slice(0, -1), body: all! }, context.graph);
+      const zero = picks.length > 0 && zeroRow(scene, dense, element, within);
+      const occupied = zero ? writer.combine((x) => k.not(x), [zero], 'occupied') : undefined;
+      for (const pick of picks) lower.given(pick, lower.read(pick, within, occupied), within);
+      return lower.real(all!, within);
+    };
+    /** Writes what differs between long paths, where points have their whole elements, and others. */
+    const eitherWay = (within: Block, write: (body: Block, whole: boolean) => void): void => {
+      if (!exact) write(within, false);
+      else
+        writer.branch(
+          within,
+          exact,
+          (body) => write(body, true),
+          (body) => write(body, false),
+        );
     };
 
     inBlocks(scene, block, whole(scene, lower.size(equation.domain[axis]!)), ROWS, (body, rows) => {
-      if (perRow.length > 0)
-        overPatch(scene, body, { rows, lines }, [equation], axis, context.lattice, (within, slot) => {
+      const overAll = (block: Block, whole: boolean): void =>
+        overPatch(scene, block, { rows, lines }, [equation], axis, context.lattice, (within, slot) => {
           for (const expr of perRow) keep(expr, within, slot);
+          for (const [point, amount] of amounts)
+            amount.store(
+              within,
+              writer.index(slot),
+              whole ? elementOf(point, within) : lower.real(point.value, within),
+            );
         });
+      if (perRow.length + amounts.size > 0) eitherWay(body, overAll);
       overLines(scene, body, lines, [equation], axis - 1, (lineBody, line) => {
         const place = lines ? [...at, writer.index(lines.first.plus(line))] : at;
         const slotIn = (number: Affine): Affine => slotOf(tiled, number, line);
         const startOf = (first: Affine): Value =>
           output.address([...place, writer.index(first), writer.constant(k.index(0))]);
-        const values = points.map(({ value }) => value);
         if (long)
           overRows(scene, lineBody, rows, [equation], axis, undefined, (within, number) => {
-            give(within, slotIn(number), roots);
+            if (dense) give(within, slotIn(number), [dense]);
             const start = startOf(rows.first.plus(number));
             fetchEdges(scene, within, equation, start, writer.constant(k.index(V)));
             inParts(scene, within, V, partWidth, (part, span) => {
               writeDense(scene, part, equation, dense, stage, span);
-              for (const point of points) correct(scene, part, point, stage, span);
+              eitherWay(part, (body, whole) => correctAt(body, slotIn(number), span, whole));
               const run = {
                 start: writer.combine((x, y) => k.add(x, y), [start, writer.index(span.first)], 'at'),
                 count: span.count,
@@ -126,16 +184,27 @@ export function blockedWriting(equation: Equation, context: ProgramContext, rang
               writeDense(scene, within, equation, dense, stage, spanOf(number), lines && inNextLine(line, number));
             });
             if (points.length > 0)
-              overRows(scene, part, few, [equation], axis, undefined, (within, number) => {
-                give(within, slotIn(before.plus(number)), values);
-                for (const point of points) correct(scene, within, point, stage, spanOf(number));
-              });
+              eitherWay(part, (body, whole) =>
+                overRows(scene, body, few, [equation], axis, undefined, (within, number) =>
+                  correctAt(within, slotIn(before.plus(number)), spanOf(number), whole),
+                ),
+              );
             writeOut(scene, part, equation, sum, stage, { start, count }, output);
           });
       });
     });
   };
   return { tiled, write };
+}
+
+/** A point with its whole element: what is stored of a row is read from there, and the rest from the inputs' rows. */
+function withElement(point: Point, sum: Expr, { axes, domain }: Equation, context: ProgramContext): Point {
+  const { builder, graph, layouts } = context;
+  const row = axes.slice(0, -1);
+  if (!mayBeLong(domain.slice(0, -1), context)) return point;
+  const stored = [...layouts.values()].map((layout) => layout.equation);
+  const here = substituted(sum, axes.at(-1)!, point.at, builder, equalInts(graph));
+  return { ...point, element: fromStored(here, row, stored, builder) };
 }
 
 /**
@@ -226,7 +295,7 @@ function writeDense(
 ): void {
   const { writer, lower } = scene;
   const element = equation.axes.at(-1)!;
-  if (value?.op === 'select' && !freeIndices(value.args[0]).includes(element)) {
+  if (value?.op === 'select' && isOfRow(value.args[0], element)) {
     const [condition, then, otherwise] = value.args;
     writer.branch(
       block,
@@ -251,6 +320,15 @@ function writeDense(
   );
 }
 
+const isOfRow = (expr: Expr, element: IndexRef): boolean => !freeIndices(expr).includes(element);
+
+/** Whether all elements of a row are 0, if its elements are a choice by that. */
+function zeroRow(scene: Scene, dense: Expr | undefined, element: IndexRef, block: Block): Value | undefined {
+  if (dense?.op !== 'select' || !isOfRow(dense.args[0], element)) return undefined;
+  const [condition, then] = dense.args;
+  return then.op === 'const' && then.value === 0 ? rowCondition(scene, condition, block) : undefined;
+}
+
 /** The smallest normal float32. */
 const SMALLEST = 2 ** -126;
 
@@ -268,13 +346,15 @@ function rowCondition({ writer, lower }: Scene, condition: Expr, block: Block): 
   return lower.bool(condition, block);
 }
 
-/** stage[k] -= value, if k is one of the span's elements. */
+/** stage[k] -= value, if k is one of the span's elements; with an amount, that for the value, or for the whole element. */
 function correct(
   { writer, lower }: Scene,
   block: Block,
   { at, value, negative }: Point,
   stage: Local,
   { first, last, count, at: start }: Span,
+  known?: Value,
+  whole = false,
 ): void {
   const place = lower.form(at, block);
   const inside = [place.minus(first), last.minus(place)].map((form) => writer.nonNegative(form));
@@ -283,7 +363,11 @@ function correct(
     : [writer.combine((x, n) => k.compare('lt', x, n), [writer.index(place.minus(first)), count], 'inside')];
   writer.branch(block, writer.all([...inside, ...before]), (body) => {
     const index = writer.index(start.plus(place).minus(first));
-    const amount = writer.combine((x) => k.cast('f32', x), [lower.real(value, body)], 'amount');
+    const amount = known ?? writer.combine((x) => k.cast('f32', x), [lower.real(value, body)], 'amount');
+    if (known && whole) {
+      stage.store(body, index, amount);
+      return;
+    }
     const old = stage.load(body, index, 'old');
     const sum = writer.combine((x, y) => k.prim(negative ? 'sub' : 'add', x, y), [old, amount], 'sum');
     stage.store(body, index, sum);

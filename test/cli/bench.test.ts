@@ -251,7 +251,7 @@ describeLlvm('a small shape on the cpu', () => {
     expect(speed.floor).toBeCloseTo((12 * N) / ms.floor.median / 1e6, 9);
 
     const source = compileToGraph(findSpec('rnnt'));
-    const { phases } = compileToKernels(source, { sizes: { V: 64 }, gradients: true, lattice: 'f64' });
+    const { phases } = compileToKernels(source, { sizes: { V: 64 }, gradients: true, lattice: 'f64', blocks: true });
     const named = shape.kernels.map(({ kernel, phase }) => ({ kernel, phase }));
     expect(named).toEqual(phases.flatMap((phase, p) => phase.map(({ name }) => ({ kernel: name, phase: p + 1 }))));
     expect(shape.phases).toHaveLength(phases.length);

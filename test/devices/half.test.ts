@@ -99,6 +99,18 @@ onEveryDevice((tested) => {
     },
   );
 
+  test.each(halfTypes)('an utterance with long paths in %s', async (type) => {
+    const sizes = { T: 1030, U: 2, V: 5 };
+    const problems = randomProblems({ spec: 'rnnt', seed: 6, B: 1, kind: 'mild', full: true, ...sizes });
+    const { acts, labels, actLens, labelLens } = pack(problems, sizes, 3);
+    const { tensor, reals } = halved(type, acts.data, acts.shape);
+    const call = { params: { blank: problems[0]!.blank } };
+    const expected = await (await lossOf(exact, 'rnnt')).forward(reals, labels, actLens, labelLens, call);
+    const loss = await lossOf(tested, 'rnnt');
+    const result = await loss.forward<Uint16Array>(tensor, labels, actLens, labelLens, call);
+    expectNear(result, expected, type, tested);
+  });
+
   test('a Float16Array in gives one out, with the numbers of the bits', async () => {
     const loss = await rnntOn(tested);
     const shape = [1, 4, 3, 5];

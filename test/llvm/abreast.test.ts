@@ -92,7 +92,7 @@ describe('rows are taken abreast', () => {
 
   test('where they do not depend on each other', () => {
     expect(found(plain)).toBe(true);
-    expect(found(all('f64', V))).toBe(true);
+    expect(found(all('f32', V))).toBe(true);
     expect(found(softmax('f32', V))).toBe(true);
   });
 
@@ -108,7 +108,11 @@ describe('rows are taken abreast', () => {
     expect(found({ kernel: { ...plain.kernel, body: [branch] } })).toBe(true);
   });
 
-  test('but not in lanes', () => {
+  test('but not rows of float64', () => {
+    expect(found(all('f64', V))).toBe(false);
+  });
+
+  test('nor in lanes', () => {
     const [rows] = plain.kernel.body as [KStmt];
     const kernel = { ...plain.kernel, body: [k.lanes('w', k.to(n), [rows])] };
     expect(found({ kernel })).toBe(false);
