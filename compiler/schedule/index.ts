@@ -12,8 +12,9 @@ import { CompilerBug } from '../source.js';
 import { isDiagonal } from './blocks.js';
 import { type Equation, type Equations, findEquations } from './equations.js';
 import { NoOrder } from './hyperplane.js';
-import { type BlockedOutput, type BlockedRows, lossKernel, outputKernel, rowsKernels, waveKernel } from './kernels.js';
+import { type BlockedOutput, type BlockedRows, lossKernel, outputKernels, rowsKernels, waveKernel } from './kernels.js';
 import { describeLayout, type Layout, type Skew, skewOf, storageExtents } from './layout.js';
+import { longElements } from './long.js';
 import { type ProgramContext, paddedSize } from './lower.js';
 import { findPhases, type Step } from './phases.js';
 import { blockedReading } from './reading.js';
@@ -105,7 +106,10 @@ function scheduleEquations(graph: Graph, options: ScheduleOptions): KernelProgra
     ),
   );
   kernels.push([
-    ...written.map(({ equation, scaled, blocked }) => outputKernel(equation, loss, context, { scaled, blocked })),
+    ...written.flatMap(({ equation, scaled, blocked }) => {
+      const long = scaled ? longElements(equation, context) : undefined;
+      return outputKernels(equation, loss, context, { scaled, blocked, long });
+    }),
     lossKernel(loss, context),
   ]);
 

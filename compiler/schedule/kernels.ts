@@ -17,7 +17,16 @@ import { LINES, overLines, type Rows } from './blocks.js';
 import type { Equation } from './equations.js';
 import { orderWithinCell, type Wavefront } from './hyperplane.js';
 import { skewOf } from './layout.js';
-import { addsInF32, Lowering, lanePrecision, mayBeLong, type ProgramContext, paddedSize } from './lower.js';
+import type { LongElements } from './long.js';
+import {
+  addsInF32,
+  isLongPadded,
+  Lowering,
+  lanePrecision,
+  mayBeLong,
+  type ProgramContext,
+  paddedSize,
+} from './lower.js';
 import type { Ranges } from './ranges.js';
 import { type Block, KernelWriter, Value } from './writer.js';
 
@@ -34,6 +43,16 @@ function begin(context: ProgramContext, wide = false): Scene {
 }
 
 const batchGrid = { variable: 'b', extent: k.scalar('B', 'index') };
+
+/** Of a kernel for utterances with long paths: no tasks in a batch that has room for none, so that nothing is dispatched. */
+const longGrid = (box: readonly SizeExpr[]): Kernel['grid'][number] => ({
+  ...batchGrid,
+  extent: k.select(isLongPadded(box), batchGrid.extent, k.index(0)),
+});
+
+/** Which utterances a kernel is for, if there is another for the rest. */
+const ofPaths = (long: boolean | undefined): string[] =>
+  long === undefined ? [] : [`of utterances whose paths ${long ? 'are' : 'are not'} long`];
 
 /** Equations up to this long are shown above their kernels. */
 const shownLength = 108;
@@ -159,7 +178,7 @@ function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: BlockedR
     );
   };
 
-  const grid = [batchGrid];
+  const grid = [long && !context.blocks ? longGrid(box) : batchGrid];
   const lanesOnly = group.lanesLast && rank === 1;
   if (blocked?.tiled) {
     const tiles = tilesOf(scene, axisName(0), box[0]!);
@@ -180,10 +199,9 @@ function rowsKernel(group: RowGroup, context: ProgramContext, blocked?: BlockedR
       inner(block, 1, equations);
     });
   } else writer.branch(writer.root, writer.all(mine), (block) => inner(block, 0, equations));
-  const which = long === undefined ? [] : [`of utterances whose paths ${long ? 'are' : 'are not'} long`];
   return writer.kernel(
     [...equations.map((equation) => equation.name), ...(long ? ['long'] : [])].join('_'),
-    [...equations.flatMap((equation) => heading(equation, context)), ...which],
+    [...equations.flatMap((equation) => heading(equation, context)), ...ofPaths(long)],
     grid,
   );
 }
@@ -390,21 +408,41 @@ export interface BlockedOutput {
   readonly write: (scene: Scene, block: Block, at: readonly Value[], target: Target, lines?: Rows) => void;
 }
 
+export interface OutputOptions {
+  readonly scaled: boolean;
+  readonly blocked?: BlockedOutput | undefined;
+  /** How elements are computed where paths are long, if that is another way. */
+  readonly long?: LongElements | undefined;
+}
+
+/** The kernels of an output: one, or where elements are computed another way for utterances with long paths one for those and one for the others. */
+export function outputKernels(
+  equation: Equation,
+  loss: Expr,
+  context: ProgramContext,
+  options: OutputOptions,
+): Kernel[] {
+  const which = options.long ? [false, true] : [undefined];
+  return which.map((long) => outputKernel(equation, loss, context, options, long));
+}
+
 /**
  * A gradient, or a posterior, over the whole padded tensor: the equation inside of each utterance's domain, a gradient
  * multiplied by the utterance's gradScale (`scaled`); zeros over the padding, and everywhere if the utterance's loss is +Infinity.
  */
-export function outputKernel(
+function outputKernel(
   equation: Equation,
   loss: Expr,
   context: ProgramContext,
-  options: { readonly scaled: boolean; readonly blocked?: BlockedOutput | undefined },
+  options: OutputOptions,
+  ofLong: boolean | undefined,
 ): Kernel {
   const scene = begin(context);
   const { writer, lower } = scene;
   const rank = equation.axes.length;
-  lower.prepare(equation.body);
-  lower.prepare(loss);
+  const long = ofLong ? options.long : undefined;
+  const singled = (long?.singled ?? []).map(({ element }) => element);
+  for (const root of [long?.body ?? equation.body, ...singled, loss]) lower.prepare(root);
   const names = equation.axes.map((axis) => axis.name);
   const zero = writer.constant(k.index(0));
   const extents = equation.domain.map((extent) => lower.size(extent));
@@ -461,6 +499,38 @@ export function outputKernel(
     writer.store(block, equation.name, index, scaled, true);
   };
 
+  /** Elements of a row. */
+  const elements = (block: Block, at: readonly Value[], to: Value): void => {
+    const axis = rank - 1;
+    const name = names[axis]!;
+    const precision = lanePrecision([equation.body], equation.axes[axis]!, context);
+    const singled = (long?.singled ?? []).map(({ at, element }) => {
+      const value = lower.real(element, block);
+      return { place: lower.int(at, block), value: narrow(scene, value, precision) };
+    });
+    writer.loop(block, 'lanes', { name, from: zero, to, precision }, (body, variable, name) => {
+      bindAxis(scene, [equation], axis, variable, name, extents[axis]!, body);
+      if (long && singled.length > 0) {
+        const dense = long.dense ? lower.real(long.dense, body) : writer.constant(k.real(precision, 0));
+        const either = (other: Value, { place, value }: (typeof singled)[number]): Value =>
+          writer.combine(
+            (v, here, x, y) => k.select(k.compare('eq', v, here), x, y),
+            [variable, place, value, other],
+            'x',
+          );
+        const sum = singled.reduce(either, dense);
+        sum.name = 'element';
+        writer.bind(sum);
+        lower.given(long.sum, sum, body);
+      }
+      const value = lower.real(long?.body ?? equation.body, body);
+      const factor = long && long.factor !== 1 ? k.real(precision, long.factor) : undefined;
+      const whole = factor ? writer.combine((x) => k.prim('mul', k.cast(precision, x), factor), [value], 'x') : value;
+      store(body, address([...at, variable]), whole);
+      return undefined;
+    });
+  };
+
   const cells = (block: Block, at: readonly Value[]): void => {
     const axis = at.length;
     if (options.blocked && axis === rank - 2) {
@@ -473,27 +543,19 @@ export function outputKernel(
       options.blocked.write(scene, block, at, { address, store });
       return;
     }
-    const precision = last ? lanePrecision([equation.body], equation.axes[axis]!, context) : undefined;
     const to = writer.index(extents[axis]!);
-    writer.loop(
-      block,
-      last ? 'lanes' : 'serial',
-      { name: names[axis]!, from: zero, to, ...(precision && { precision }) },
-      (body, variable, name) => {
+    if (last) elements(block, at, to);
+    else
+      writer.loop(block, 'serial', { name: names[axis]!, from: zero, to }, (body, variable, name) => {
         bindAxis(scene, [equation], axis, variable, name, extents[axis]!, body);
-        if (!last) {
-          cells(body, [...at, variable]);
-          return undefined;
-        }
-        const value = lower.real(equation.body, body);
-        store(body, address([...at, variable]), value);
+        cells(body, [...at, variable]);
         return undefined;
-      },
-    );
+      });
     if (ragged[axis]) zeros(block, at, to);
   };
 
-  const grid = [batchGrid];
+  const rows = equation.domain.slice(0, -1);
+  const grid = [ofLong ? longGrid(rows) : batchGrid];
   if (rank === 1) {
     writer.branch(
       writer.root,
@@ -537,20 +599,30 @@ export function outputKernel(
     const inDomain = ragged[0]
       ? writer.combine((at, end) => k.compare('lt', at, end), [variable, writer.index(extents[0]!)], 'inside')
       : writer.constant(k.boolean(true));
-    writer.branch(
-      writer.root,
-      writer.all([feasible, inDomain]),
-      (block) => {
-        const here = new Value(k.variable(name, 'index'), block, name);
-        bindAxis(scene, [equation], 0, here, name, extents[0]!, block);
-        cells(block, [here]);
-      },
-      (block) => zeros(block, [variable], zero),
-    );
+    const write = (mine: Block): void =>
+      writer.branch(
+        mine,
+        writer.all([feasible, inDomain]),
+        (block) => {
+          const here = new Value(k.variable(name, 'index'), block, name);
+          bindAxis(scene, [equation], 0, here, name, extents[0]!, block);
+          cells(block, [here]);
+        },
+        (block) => zeros(block, [variable], zero),
+      );
+    if (ofLong === undefined) write(writer.root);
+    else writer.branch(writer.root, lower.pathsAre(ofLong, rows), write);
   }
   return writer.kernel(
-    equation.name,
-    [...heading(equation, context), 'zero over the padding, and where the loss is +Infinity'],
+    ofLong ? `${equation.name}_long` : equation.name,
+    [
+      ...heading(equation, context),
+      ...ofPaths(ofLong),
+      'zero over the padding, and where the loss is +Infinity',
+      ...(long && long.factor !== 1
+        ? [`computed times ${1 / long.factor}, so that small numbers keep their digits`]
+        : []),
+    ],
     grid,
   );
 }

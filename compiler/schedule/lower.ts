@@ -11,6 +11,7 @@
 import { type GraphBuilder, operands } from '../graph/build.js';
 import { freeIndices, readsIn } from '../graph/free.js';
 import type { CompareOp, Expr, Graph, IndexRef, InputDecl, ReadExpr, ReduceExpr, SizeExpr } from '../graph/graph.js';
+import { addSize, sizeConst } from '../graph/size.js';
 import * as k from '../kernel/build.js';
 import type { HalfType } from '../kernel/half.js';
 import type { KExpr, KReduce } from '../kernel/kernel.js';
@@ -670,8 +671,14 @@ export class Lowering {
 }
 
 /** Whether paths through a box, from corner to corner by steps of one axis, may be long: see LONG_PATH. */
-export const mayBeLong = (box: readonly SizeExpr[], { blocks, lattice }: ProgramContext): boolean =>
-  blocks && lattice === 'f64' && box.some(({ terms }) => Object.keys(terms).length > 0);
+export const mayBeLong = (box: readonly SizeExpr[], { lattice }: ProgramContext): boolean =>
+  lattice === 'f64' && box.some(({ terms }) => Object.keys(terms).length > 0);
+
+/** Whether paths through a box as the padded tensors have it are long: if not, no utterance's are. */
+export const isLongPadded = (box: readonly SizeExpr[]): KExpr => {
+  const cells = box.reduce(addSize, sizeConst(1 - box.length));
+  return k.compare('ge', paddedSize(cells), k.index(LONG_PATH));
+};
 
 /**
  * Whether a reduction adds up float32 over rows that cells have to themselves, and so may do it in float64 instead. Where cells

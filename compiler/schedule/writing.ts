@@ -18,20 +18,11 @@ import {
   slotsOf,
   whole,
 } from './blocks.js';
-import {
-  contains,
-  equalInts,
-  fromStored,
-  type Point,
-  pickedFrom,
-  rowValues,
-  substituted,
-  takeApart,
-  withRowSums,
-} from './elements.js';
+import { contains, type Point, pickedFrom, rowValues, takeApart, withRowSums } from './elements.js';
 import type { Equation } from './equations.js';
 import type { BlockedOutput, Scene, Target } from './kernels.js';
-import { type Ahead, inNextLine, lanePrecision, mayBeLong, type ProgramContext } from './lower.js';
+import { withElement } from './long.js';
+import { type Ahead, inNextLine, lanePrecision, type ProgramContext } from './lower.js';
 import type { Ranges } from './ranges.js';
 import type { Block, Value } from './writer.js';
 
@@ -195,16 +186,6 @@ export function blockedWriting(equation: Equation, context: ProgramContext, rang
     });
   };
   return { tiled, write };
-}
-
-/** A point with its whole element: what is stored of a row is read from there, and the rest from the inputs' rows. */
-function withElement(point: Point, sum: Expr, { axes, domain }: Equation, context: ProgramContext): Point {
-  const { builder, graph, layouts } = context;
-  const row = axes.slice(0, -1);
-  if (!mayBeLong(domain.slice(0, -1), context)) return point;
-  const stored = [...layouts.values()].map((layout) => layout.equation);
-  const here = substituted(sum, axes.at(-1)!, point.at, builder, equalInts(graph));
-  return { ...point, element: fromStored(here, row, stored, builder) };
 }
 
 /**

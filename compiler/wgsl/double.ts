@@ -1,22 +1,27 @@
 /**
  * Functions on `Double`: a real number as the unevaluated sum of two f32, x the rounded value and y what is left.
  *
- * Sums, differences, products and quotients carry about 46 bits. Transcendental functions give what their f32 argument and
- * result deserve, 24 bits or a little more, but log, logAddExp and softplus add that to an exact large part: their error is
- * absolute, below 1e-7, and does not grow with the magnitude of log weights, which is what keeps gradients
- * right on long lattices. The range is that of f32; infinities and NaN are as single.ts says. Infinity minus Infinity is
- * NaN, 0 times Infinity is 0.
+ * Sums, differences, products and quotients carry about 46 bits, exp and log about 36. So do logAddExp and softplus beside an
+ * exact large part: their error is absolute and does not grow with the magnitude of log weights, and a thousand of
+ * them, along a path through a lattice, still leave eight digits of a gradient that is a small difference. Other functions give
+ * what their f32 argument and result deserve, 24 bits or a little more. The range is that of f32; infinities and NaN are as
+ * single.ts says. Infinity minus Infinity is NaN, 0 times Infinity is 0.
  *
  * All rests on sums whose rounding error can be computed. Drivers do simplify such sums away (Mesa's does), so `rounded` hides
  * the intermediate results from them.
  */
 import { ln2 } from '../kernel/coefficients.js';
 import type { LibraryFunction } from './library.js';
-import { singleLiteral } from './types.js';
+import { literal, singleLiteral } from './types.js';
 
-const ln2High = singleLiteral(ln2.f32.high);
-const ln2Low = singleLiteral(ln2.f32.low);
-const [ln2Head, ln2Rest] = [Math.fround(Math.LN2), Math.LN2 - Math.fround(Math.LN2)].map(singleLiteral);
+/** ln 2 as a sum of three f32, of which the first two times a whole number below 512 are exact. */
+const ln2Parts = [ln2.f32.high, Math.floor((Math.LN2 - ln2.f32.high) * 2 ** 29) / 2 ** 29].reduce<number[]>(
+  (parts, part, i) => [...parts.slice(0, i), part, Math.LN2 - ln2.f32.high - (i === 0 ? 0 : part)],
+  [],
+);
+const [ln2High, ln2Middle, ln2Low] = ln2Parts.map(singleLiteral);
+const [quarterHigh, quarterMiddle, quarterLow] = ln2Parts.map((part) => singleLiteral(part / 4));
+const double = (value: number): string => literal('f64', value);
 
 export const doubleFunctions: readonly LibraryFunction[] = [
   {
@@ -152,16 +157,35 @@ fn div_double(a: Double, b: Double) -> Double {
 }`,
   },
   {
+    name: 'quarter_power',
+    text: `// 2^(j / 4) for j from 0 to 3.
+fn quarter_power(j: i32) -> Double {
+  let odd = (j & 1) != 0;
+  let lower = select(Double(1.0, 0.0), ${double(2 ** 0.25)}, odd);
+  let upper = select(${double(Math.SQRT2)}, ${double(2 ** 0.75)}, odd);
+  return select(lower, upper, j >= 2);
+}`,
+  },
+  {
     name: 'exp_double',
-    text: `// 2^k e^r with a = k ln 2 + r.
+    text: `// 2^(n / 4) e^r with a = n ln(2) / 4 + r: below r^3 f32 will do.
 fn exp_double(a: Double) -> Double {
   if (a.x > 68.0) {
     return Double(INFINITE, 0.0);
   }
-  let k = octaves(a.x);
-  let r = fma(k, -${ln2Low}, rounded(fma(k, -${ln2High}, a.x))) + a.y;
-  let power = quick_sum(1.0, r + expm1_tail(r)) * power_of_two(i32(k));
-  return select(power, Double(0.0, 0.0), a.x < -87.0);
+  let n = round(clamp(a.x * ${singleLiteral(4 * Math.LOG2E)}, -504.0, 508.0));
+  let near = exact_sum(rounded(fma(n, -${quarterHigh}, a.x)), n * -${quarterMiddle});
+  let r = exact_sum(near.x, near.y + fma(n, -${quarterLow}, a.y));
+  let square = 0.5 * exact_product(r.x, r.x);
+  let tail = r.x * square.x * fma(fma(fma(r.x, ${singleLiteral(1 / 360)}, ${singleLiteral(1 / 60)}), r.x, ${singleLiteral(1 / 12)}), r.x, ${singleLiteral(1 / 3)});
+  let linear = quick_sum(1.0, r.x);
+  let sum = quick_sum(linear.x, square.x);
+  let power = quick_sum(sum.x, (linear.y + sum.y) + (fma(r.x, r.y, square.y) + (r.y + tail)));
+  let quarters = i32(n);
+  let factor = quarter_power(quarters & 3);
+  let high = exact_product(power.x, factor.x);
+  let whole = quick_sum(high.x, high.y + (power.x * factor.y + power.y * factor.x));
+  return select(whole * power_of_two(quarters >> 2u), Double(0.0, 0.0), a.x < -87.0);
 }`,
   },
   {
@@ -174,8 +198,36 @@ fn exp_double(a: Double) -> Double {
 }`,
   },
   {
+    name: 'log_of_quarters',
+    text: `// log(1 + j / 4) for j from -1 to 4.
+fn log_of_quarters(j: i32) -> Double {
+  let lower = select(select(${double(Math.log(1.25))}, Double(0.0, 0.0), j == 0), ${double(Math.log(0.75))}, j < 0);
+  let upper = select(select(${double(Math.LN2)}, ${double(Math.log(1.75))}, j == 3), ${double(Math.log(1.5))}, j == 2);
+  return select(lower, upper, j >= 2);
+}`,
+  },
+  {
+    name: 'log_near_one',
+    text: `// log(1 + f) for 0.7 <= 1 + f <= 2: log c + 2 atanh(s) with s = (1 + f - c) / (1 + f + c), c the nearest quarter. Below s^3 f32 will do.
+fn log_near_one(f: Double) -> Double {
+  let j = round(4.0 * f.x);
+  let above = quick_sum(rounded(f.x - 0.25 * j), f.y);
+  let below = quick_sum(2.0 + 0.25 * j, f.x);
+  let inverse = 1.0 / below.x;
+  let s = rounded(above.x * inverse);
+  let product = exact_product(s, below.x);
+  let rest = inverse * (((above.x - product.x) - product.y) + (above.y - s * (below.y + f.y)));
+  let whole_s = s + rest;
+  let square = whole_s * whole_s;
+  let tail = whole_s * square * fma(fma(fma(square, ${singleLiteral(2 / 9)}, ${singleLiteral(2 / 7)}), square, ${singleLiteral(2 / 5)}), square, ${singleLiteral(2 / 3)});
+  let log_c = log_of_quarters(i32(j));
+  let sum = exact_sum(log_c.x, 2.0 * s);
+  return quick_sum(sum.x, sum.y + (log_c.y + (2.0 * rest + tail)));
+}`,
+  },
+  {
     name: 'log_double',
-    text: `// k ln 2 + f + (log(1 + f) - f) with a = 2^k (1 + f): only the last term is rounded.
+    text: `// k ln 2 + log(1 + f) with a = 2^k (1 + f).
 fn log_double(a: Double) -> Double {
   if (is_nan(a.x) || a.x >= HUGE) {
     return a;
@@ -185,29 +237,17 @@ fn log_double(a: Double) -> Double {
   }
   let bits = bitcast<i32>(a.x);
   let k = (bits - 0x3f3504f3) >> 23u; // counted from sqrt(1/2)
-  let f = bitcast<f32>(bits - (k << 23u)) - 1.0;
-  let sum = exact_sum(f32(k) * ${ln2High}, f);
-  return quick_sum(sum.x, sum.y + (log1p_tail(f) + (a.y / a.x + f32(k) * ${ln2Low})));
+  let scale = bitcast<f32>(bits - (k << 23u));
+  let near = log_near_one(Double(scale - 1.0, a.y / a.x * scale));
+  let high = exact_sum(f32(k) * ${ln2High}, near.x);
+  let middle = exact_sum(high.x, f32(k) * ${ln2Middle});
+  return quick_sum(middle.x, middle.y + (high.y + fma(f32(k), ${ln2Low}, near.y)));
 }`,
   },
   {
     name: 'log1p_double',
     text: `fn log1p_double(a: Double) -> Double {
   return log_double(add_double(Double(1.0, 0.0), a));
-}`,
-  },
-  {
-    name: 'log1p_exp_double',
-    text: `// log(1 + e^x) for x <= 0: y = e^x lies between 0 and 1, and log(1 + y) = log 2 + log(1 + (y - 1) / 2) in its upper part.
-fn log1p_exp_double(x: f32) -> Double {
-  let y = exp_precise_f32(x);
-  let upper = y > 0.41421357;
-  let f = select(y, 0.5 * y - 0.5, upper);
-  let log_1_f = f + log1p_tail(f);
-  if (upper) {
-    return quick_sum(${ln2Head}, log_1_f + ${ln2Rest});
-  }
-  return Double(log_1_f, 0.0);
 }`,
   },
   {
@@ -244,15 +284,15 @@ fn sigmoid_double(a: Double) -> Double {
     name: 'softplus_double',
     text: `// max(a, 0) + log(1 + e^-|a|).
 fn softplus_double(a: Double) -> Double {
-  return add_double(select(a, Double(0.0, 0.0), a.x < 0.0), log1p_exp_double(-abs(a.x + a.y)));
+  return add_double(select(a, Double(0.0, 0.0), a.x < 0.0), log_near_one(exp_double(-abs_double(a))));
 }`,
   },
   {
     name: 'log_add_exp_double',
     text: `// log(e^a + e^b) = max(a, b) + log(1 + e^-|a - b|).
 fn log_add_exp_double(a: Double, b: Double) -> Double {
-  let gap = abs(rounded(a.x - b.x) + (a.y - b.y));
-  return add_double(max_double(a, b), log1p_exp_double(-gap));
+  let gap = exact_sum(a.x, -b.x); // 0 between infinities of one sign
+  return add_double(max_double(a, b), log_near_one(exp_double(-abs_double(quick_sum(gap.x, gap.y + (a.y - b.y))))));
 }`,
   },
 ];

@@ -97,6 +97,19 @@ export class Launch {
     this.fetch(decl, operand, from, count);
   }
 
+  /** Elements [from, from + count) of an output of which an earlier launch has written some, which stay as they are. */
+  addTo(decl: BufferDecl, operand: Operand, from: number, count: number): void {
+    const target = this.#take(decl, count, usage.storage | usage.copySource | usage.copyTarget);
+    if ('array' in operand) {
+      if (count > 0) this.#uploads.push({ source: operand.array.subarray(from, from + count), target });
+    } else {
+      this.#checkPlace(decl, from);
+      const bytes = wholeWords(count * bytesOf(decl));
+      this.#before.push({ source: operand.buffer, sourceOffset: from * bytesOf(decl), target, targetOffset: 0, bytes });
+    }
+    this.fetch(decl, operand, from, count);
+  }
+
   /** An output that stays on the GPU until a later launch fetches it. */
   held(decl: BufferDecl, count: number): void {
     this.#take(decl, count, usage.storage | usage.copySource);

@@ -2,8 +2,8 @@
  * Fewer bindings. A GPU lets a kernel bind few buffers (WebGPU guarantees 8 and browsers often say no more than 10), and
  * the gradient's kernel reads nearly every field there is. So buffers that are always filled together become one:
  *
- *   fields that one kernel writes   one after the other, in one buffer
- *   lengths, labels, other ints     utterance by utterance, in one buffer of [B, all that an utterance has]
+ *   fields that the same kernels write   one after the other, in one buffer
+ *   lengths, labels, other ints          utterance by utterance, in one buffer of [B, all that an utterance has]
  *
  * What different kernels write stays apart, so kernels that could run at the same time still can.
  */
@@ -106,7 +106,7 @@ const sum = (extents: readonly KExpr[]): KExpr => extents.reduce((total, each) =
 const perUtterance = ({ shape }: BufferDecl): KExpr =>
   shape.slice(1).reduce((product, extent) => k.mul(product, extent), k.index(1));
 
-/** For each kernel, the fields that it and no other writes, where those are several. */
+/** The fields that the same kernels write and no others, where those are several. */
 function fieldsWrittenTogether(program: KernelProgram): string[][] {
   const writers = new Map<string, Set<Kernel>>();
   const visit = (kernel: Kernel, body: readonly KStmt[]): void => {
@@ -120,9 +120,9 @@ function fieldsWrittenTogether(program: KernelProgram): string[][] {
   for (const kernel of kernels) visit(kernel, kernel.body);
   const groups = new Map<string, string[]>();
   for (const { name, role, element } of program.buffers) {
-    const [writer, ...others] = writers.get(name) ?? [];
-    if (role !== 'scratch' || writer === undefined || others.length > 0) continue;
-    const key = `${kernels.indexOf(writer)} ${element}`;
+    const own = [...(writers.get(name) ?? [])];
+    if (role !== 'scratch' || own.length === 0) continue;
+    const key = `${own.map((kernel) => kernels.indexOf(kernel)).join()} ${element}`;
     groups.set(key, [...(groups.get(key) ?? []), name]);
   }
   return [...groups.values()].filter((members) => members.length > 1);

@@ -47,6 +47,8 @@ export async function runInWindows(state: CallState, b: number): Promise<void> {
   const parts = ownParts(state, b, elements);
   const context: TouchContext = { scalars, ints: intsOf(program.buffers, parts, elements) };
 
+  /** Large outputs that kernels have written so far: the next one may leave elements alone. */
+  const written = new Set<string>();
   const resident = new Launch(state);
   try {
     for (const decl of program.buffers) {
@@ -65,6 +67,7 @@ export async function runInWindows(state: CallState, b: number): Promise<void> {
         for (const piece of pieces) {
           if (state.wanted()) await runPiece(text, touched, piece);
         }
+        if (pieces.length > 0) for (const { name, role } of touched) if (role === 'output') written.add(name);
       }
     }
     const last = new Launch(state, resident);
@@ -88,6 +91,7 @@ export async function runInWindows(state: CallState, b: number): Promise<void> {
       const { operand, start } = parts.get(decl.name)!;
       own[windowStart(decl.name)] = low;
       if (decl.role === 'input') launch.input(decl, operand, start + low, high - low + 1, false);
+      else if (written.has(decl.name)) launch.addTo(decl, operand, start + low, high - low + 1);
       else launch.output(decl, operand, start + low, high - low + 1, false);
     }
     launch.dispatch(await session.pipelines.get(text), text, windowed!.text, own, piece.begin, piece.end);

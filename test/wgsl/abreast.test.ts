@@ -61,8 +61,8 @@ test.each([
     const { phases } = printSized(program, { ...target, workgroupSize: 256 });
     const found = phases.flat().map(({ code }) => shared(code));
     expect(found[0], name).toEqual({ lanes, rows });
-    // Both passes over the logits of rnnt; ctc's gradient goes over an utterance's states as well, of which nothing is known.
-    expect(found.filter((each) => each !== undefined)).toHaveLength(name === 'rnnt' ? 2 : 1);
+    // Both passes over the logits of rnnt, each for long paths and others; ctc's gradient goes over an utterance's states as well, of which nothing is known.
+    expect(found.filter((each) => each !== undefined)).toHaveLength(name === 'rnnt' ? 4 : 1);
   }
 });
 

@@ -6,6 +6,7 @@ import { create, globals } from 'webgpu';
 import { compileToKernels, type SourceSpec } from '../../compiler/compile.js';
 import type { KExpr, KernelProgram } from '../../compiler/kernel/kernel.js';
 import { joinDouble, printWgsl, splitDouble, type WgslKernel, type WgslProgram } from '../../compiler/wgsl/index.js';
+import { evaluateExtent } from '../../runtime/cpu/extents.js';
 
 Object.assign(globalThis, globals);
 /** Kept for the life of the process: what it made dies with it. */
@@ -64,21 +65,8 @@ export function openProgram(spec: SourceSpec, gradients: boolean): KernelProgram
 }
 
 /** The value of an index expression over launch scalars. */
-export function evaluateIndex(expr: KExpr, scalars: ReadonlyMap<string, number>): number {
-  if (expr.op === 'const') return expr.value;
-  if (expr.op === 'scalar') return scalars.get(expr.name)!;
-  if (expr.op !== 'index') throw new Error(`no launch expression: ${expr.op}`);
-  const [a, b] = expr.args.map((arg) => evaluateIndex(arg, scalars)) as [number, number];
-  return {
-    add: a + b,
-    sub: a - b,
-    mul: a * b,
-    div: Math.floor(a / b),
-    mod: a % b,
-    min: Math.min(a, b),
-    max: Math.max(a, b),
-  }[expr.name];
-}
+export const evaluateIndex = (expr: KExpr, scalars: ReadonlyMap<string, number>): number =>
+  evaluateExtent(expr, Object.fromEntries(scalars));
 
 export interface Compiled {
   readonly text: WgslProgram;
