@@ -6,8 +6,9 @@
  * Elements count that are above a millionth of their row's largest and that float32 can hold at all. Where one is off by more than 5e-4 of itself, it is said why:
  *   cancelled  an element of blank or label is a difference p g - q, of the softmax times the node's posterior and the arc's posterior; it is
  *              right to 1e-5 of p g + q, of which too little is left
- *   tiny       p g + q is so near the end of float32's range that an arc's posterior beyond it, which counts as 0, is 1e-5 of it or more
+ *   tiny       p g + q is so near the end of float32's range that an arc's posterior beyond it, which may count as 0, is 1e-5 of it or more
  *   neither    there should be none
+ * With long paths (T + U >= 1024) there should be none of any kind.
  * The last two columns leave tiny ones out: the most that an element of neither symbol is off, of itself, and one of blank or label, of p g + q.
  */
 import { parseArgs } from 'node:util';
