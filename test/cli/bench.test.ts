@@ -347,7 +347,8 @@ describe.skipIf(missing !== undefined)('a small shape on the GPU', () => {
     expect(shape.milliseconds.floor.median).toBeGreaterThan(shape.milliseconds.read.median);
     const source = compileToGraph(findSpec('rnnt'));
     const { phases } = compileToKernels(source, { sizes: { V: 100 }, gradients: true, lattice: 'f64' });
-    const names = phases.flatMap((phase) => phase.map(({ name }) => name));
+    // Nothing is dispatched for long paths, of which there are none.
+    const names = phases.flatMap((phase) => phase.map(({ name }) => name)).filter((name) => !name.endsWith('_long'));
     // Kernels that share a dispatch share its time.
     const told = shape.kernels.flatMap(({ kernel }) => kernel.split('+'));
     expect([[], [...names].sort()]).toContainEqual(told.sort());

@@ -162,14 +162,15 @@ describe('RNN-T by its arcs', () => {
   test('schedules as the hand-written equations do', () => {
     const program = schedule(deriveGraph(rnntLattice()), { sizes: { V: 64 }, lattice: 'f64', gradients: true });
     expect(program.phases.map((phase) => phase.map(({ name }) => name).sort())).toEqual([
-      ['stay_logSumExp_stay_emit'],
+      ['stay_logSumExp_stay_emit', 'stay_logSumExp_stay_emit_long'],
       ['alpha', 'beta'],
-      ['grad_acts', 'loss'],
+      ['grad_acts', 'grad_acts_long', 'loss'],
     ]);
     expect(program.buffers.filter(({ role }) => role === 'scratch')).toHaveLength(5);
     expect(program.inPlace).toEqual(['acts']);
-    // Two loops over a row's symbols before the recurrences, one after them: as few as there can be.
-    expect(printProgram(program).match(/lanes v/g)).toHaveLength(2 + 3);
+    // Two loops over a row's symbols before the recurrences, one after them and two over padding: as few as there can be. For long
+    // paths the same again.
+    expect(printProgram(program).match(/lanes v/g)).toHaveLength(2 * (2 + 3));
   });
 });
 
