@@ -11,7 +11,7 @@
 import type { GraphBuilder } from '../graph/build.js';
 import { collect, freeIndices } from '../graph/free.js';
 import type { Expr, IndexRef, SizeExpr } from '../graph/graph.js';
-import { rebuild } from '../graph/rebuild.js';
+import { substitute as substituteIn } from '../graph/rebuild.js';
 import { printSize } from '../graph/size.js';
 import { indexAtom, type Ranges } from '../schedule/ranges.js';
 import type { Contribution, Terms } from './adjoint.js';
@@ -225,33 +225,7 @@ function shorten(expr: Expr, b: GraphBuilder): Expr {
   return constant > 0 ? b.prim('add', sum, b.int(constant)) : b.prim('sub', sum, b.int(-constant));
 }
 
-/** Replaces expressions: index variables, mostly. */
-export function substitute(expr: Expr, replacements: ReadonlyMap<Expr, Expr>, terms: Terms): Expr {
-  const { b } = terms;
-  const memo = new Map<Expr, Expr>();
-  const visit = (node: Expr): Expr => {
-    const known = replacements.get(node) ?? memo.get(node);
-    if (known) return known;
-    const made = replace(node);
-    memo.set(node, made);
-    return made;
-  };
-  const replace = (node: Expr): Expr => {
-    switch (node.op) {
-      case 'const':
-      case 'size':
-      case 'param':
-      case 'index':
-        return node;
-      case 'read':
-        return b.read(node.source, node.type, node.indices.map(visit));
-      case 'reduce':
-        return b.reduce(node.reduction, node.index, node.extent, visit(node.body));
-      case 'prim':
-        return shorten(rebuild(b, node, visit), b);
-      default:
-        return rebuild(b, node, visit);
-    }
-  };
-  return visit(expr);
+/** An expression with others in the place of some that it has, and its sums shortened. */
+export function substitute(expr: Expr, replacements: ReadonlyMap<Expr, Expr>, { b }: Terms): Expr {
+  return substituteIn(b, expr, replacements, (made, from) => (from.op === 'prim' ? shorten(made, b) : made));
 }

@@ -34,3 +34,36 @@ export function rebuild(
       return b.toReal(visit(expr.args[0]));
   }
 }
+
+/**
+ * An expression with others in the place of some that it has: of index variables, mostly. `tidy` gets each operation that was
+ * made anew, with what it was.
+ */
+export function substitute(
+  b: GraphBuilder,
+  root: Expr,
+  replacements: ReadonlyMap<Expr, Expr>,
+  tidy: (made: Expr, from: Expr) => Expr = (made) => made,
+): Expr {
+  const memo = new Map<Expr, Expr>();
+  const visit = (expr: Expr): Expr => {
+    const known = replacements.get(expr) ?? memo.get(expr);
+    if (known) return known;
+    const made = tidy(replace(expr), expr);
+    memo.set(expr, made);
+    return made;
+  };
+  const replace = (expr: Expr): Expr => {
+    switch (expr.op) {
+      case 'index':
+        return expr;
+      case 'read':
+        return b.read(expr.source, expr.type, expr.indices.map(visit));
+      case 'reduce':
+        return b.reduce(expr.reduction, expr.index, expr.extent, visit(expr.body));
+      default:
+        return rebuild(b, expr, visit);
+    }
+  };
+  return visit(root);
+}

@@ -48,7 +48,7 @@ function isAbreast({ mode, reverse, reduce, body }: KLoop, locals: ReadonlySet<s
 
 /** A lanes loop that does nothing but reduce few elements. */
 function isShortRow({ mode, from, to, body, reduce, precision }: KLoop): boolean {
-  // Rows of float64 took as long either way, with twice the code.
+  // Rows of float64 took as long either way, with 5 to 7 KB less code one after the other.
   if (mode !== 'lanes' || precision !== 'f32' || reduce.length === 0 || from.op !== 'const' || to.op !== 'const')
     return false;
   return (

@@ -6,7 +6,7 @@
 import { type GraphBuilder, operands } from '../graph/build.js';
 import { collect, freeIndices } from '../graph/free.js';
 import type { Expr, Graph, IndexRef, PrimExpr, ReadExpr, ReduceExpr, SelectExpr } from '../graph/graph.js';
-import { rebuild } from '../graph/rebuild.js';
+import { substitute } from '../graph/rebuild.js';
 import type { Equation } from './equations.js';
 
 /** The outermost subexpressions that satisfy `wanted`, in order of first appearance. */
@@ -34,8 +34,6 @@ export interface Point {
   readonly value: Expr;
   readonly negative: boolean;
   readonly over?: ReduceExpr;
-  /** All of the element k. */
-  readonly element?: Expr;
 }
 
 /** An output's equation taken apart: outside(inside - points), where `outside` is the same for all rows. */
@@ -66,51 +64,21 @@ export function takeApart(body: Expr, element: IndexRef, row: IndexRef, builder:
   return { sum: body, dense: body, points: [] };
 }
 
-/** An expression with `place` for an index. `known` may tell whether two ints are equal. */
-export function substituted(
-  root: Expr,
-  index: IndexRef,
-  place: Expr,
-  builder: GraphBuilder,
-  known: (a: Expr, b: Expr) => boolean | undefined = () => undefined,
-): Expr {
-  const made = new Map<Expr, Expr>();
-  const visit = (expr: Expr): Expr => {
-    const before = made.get(expr);
-    if (before) return before;
-    const result = visitNode(expr);
-    made.set(expr, result);
-    return result;
-  };
-  const visitNode = (expr: Expr): Expr => {
-    switch (expr.op) {
-      case 'index':
-        return expr === index ? place : expr;
-      case 'read':
-        return builder.read(expr.source, expr.type, expr.indices.map(visit));
-      case 'reduce':
-        return builder.reduce(expr.reduction, expr.index, expr.extent, visit(expr.body));
-      case 'compare': {
-        const [a, b] = expr.args.map(visit) as [Expr, Expr];
-        const equal = expr.compare === 'eq' && a.type === 'int' ? known(a, b) : undefined;
-        return equal === undefined ? builder.compare(expr.compare, a, b) : builder.bool(equal);
-      }
-      default:
-        return rebuild(builder, expr, visit);
-    }
-  };
-  return visit(root);
+/**
+ * What an equation's `sum` is at one of its points, for a row: where it asks whether ints are equal an expression is itself, and
+ * an input does not hold what its declaration says so of.
+ */
+export function atPoint(sum: Expr, element: IndexRef, { at }: Point, { inputs }: Graph, builder: GraphBuilder): Expr {
+  const excludes = (x: Expr, y: Expr): boolean =>
+    x.op === 'read' && y.op === 'param' && inputs.some(({ name, not }) => name === x.source && not === y.name);
+  return substitute(builder, sum, new Map([[element, at]]), (made) => {
+    if (made.op !== 'compare' || made.compare !== 'eq') return made;
+    const [a, b] = made.args;
+    if (a.type !== 'int') return made;
+    if (a === b) return builder.bool(true);
+    return excludes(a, b) || excludes(b, a) ? builder.bool(false) : made;
+  });
 }
-
-/** What is known of two ints' being equal: an expression is itself, and an input does not hold what its declaration says so of. */
-export const equalInts =
-  ({ inputs }: Graph) =>
-  (a: Expr, b: Expr): boolean | undefined => {
-    const excludes = (x: Expr, y: Expr): boolean =>
-      x.op === 'read' && y.op === 'param' && inputs.some(({ name, not }) => name === x.source && not === y.name);
-    if (a === b) return true;
-    return excludes(a, b) || excludes(b, a) ? false : undefined;
-  };
 
 /**
  * An expression of a row in which differences that are stored are read from there. Stored is, of a log of a softmax, -Infinity
@@ -125,17 +93,11 @@ export function fromStored(
   const stored = new Map<Expr, Expr>();
   for (const { name, recurrence, axes, body } of equations) {
     if (recurrence || axes.length !== row.length) continue;
-    const here = axes.reduce((expr, axis, i) => substituted(expr, axis, row[i]!, builder), body);
+    const here = substitute(builder, body, new Map(axes.map((axis, i) => [axis, row[i]!])));
     const difference = differenceIn(here);
     if (difference) stored.set(difference, builder.read(name, 'real', row));
   }
-  const visit = (expr: Expr): Expr => {
-    const read = stored.get(expr);
-    if (read) return read;
-    if (expr.op === 'index' || expr.op === 'read' || expr.op === 'reduce') return expr;
-    return rebuild(builder, expr, visit);
-  };
-  return visit(root);
+  return substitute(builder, root, stored);
 }
 
 /** a - b, or a === -Infinity ? -Infinity : a - b. */

@@ -4,7 +4,7 @@
  */
 import { reductionsIn } from '../graph/free.js';
 import type { Expr, IndexRef } from '../graph/graph.js';
-import { equalInts, fromStored, type Point, substituted, takeApart } from './elements.js';
+import { atPoint, fromStored, type Point, takeApart } from './elements.js';
 import type { Equation } from './equations.js';
 import { lanePrecision, mayBeLong, type ProgramContext } from './lower.js';
 import { SCALE, scaled } from './scaling.js';
@@ -34,18 +34,14 @@ export function longElements(equation: Equation, context: ProgramContext): LongE
   const [row, element] = axes.slice(-2) as [IndexRef, IndexRef];
   if (reductionsIn(body).length > 0 || lanePrecision([body], element, context) !== 'f32') return plain;
   const { sum, dense, points } = takeApart(body, element, row, context.builder);
-  const wholes = points.map((point) => withElement(point, sum, equation, context));
-  const singled = wholes.flatMap((point) => (point.element ? [{ at: point.at, element: point.element }] : []));
-  if (singled.length === 0) return plain;
-  return { body, factor, sum, dense: singled.length === points.length ? dense : sum, singled };
+  if (points.length === 0) return plain;
+  const singled = points.map((point) => ({ at: point.at, element: wholeElement(point, sum, equation, context) }));
+  return { body, factor, sum, dense, singled };
 }
 
-/** A point with its whole element: what is stored of a row is read from there, and the rest from the inputs' rows. */
-export function withElement(point: Point, sum: Expr, { axes, domain }: Equation, context: ProgramContext): Point {
+/** All of the element at a point: what is stored of a row is read from there, and the rest from the inputs' rows. */
+export function wholeElement(point: Point, sum: Expr, { axes }: Equation, context: ProgramContext): Expr {
   const { builder, graph, layouts } = context;
-  const row = axes.slice(0, -1);
-  if (!mayBeLong(domain.slice(0, -1), context)) return point;
   const stored = [...layouts.values()].map((layout) => layout.equation);
-  const here = substituted(sum, axes.at(-1)!, point.at, builder, equalInts(graph));
-  return { ...point, element: fromStored(here, row, stored, builder) };
+  return fromStored(atPoint(sum, axes.at(-1)!, point, graph, builder), axes.slice(0, -1), stored, builder);
 }

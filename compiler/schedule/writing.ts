@@ -21,8 +21,8 @@ import {
 import { contains, type Point, pickedFrom, rowValues, takeApart, withRowSums } from './elements.js';
 import type { Equation } from './equations.js';
 import type { BlockedOutput, Scene, Target } from './kernels.js';
-import { withElement } from './long.js';
-import { type Ahead, inNextLine, lanePrecision, type ProgramContext } from './lower.js';
+import { wholeElement } from './long.js';
+import { type Ahead, inNextLine, lanePrecision, mayBeLong, type ProgramContext } from './lower.js';
 import type { Ranges } from './ranges.js';
 import type { Block, Value } from './writer.js';
 
@@ -43,17 +43,21 @@ export function blockedWriting(equation: Equation, context: ProgramContext, rang
   if (axis === 0) return singleRow(equation, V, context);
   if (collect(equation.body, (expr): expr is ReduceExpr => expr.op === 'reduce').length > 0) return undefined;
 
-  const { sum, dense: elements, points: singled } = takeApart(equation.body, element, row, context.builder);
-  const points = elements ? singled.map((point) => withElement(point, sum, equation, context)) : [...singled];
-  // Whole elements last: they are not added to what is there.
-  points.sort((a, b) => Number(a.element !== undefined) - Number(b.element !== undefined));
+  const { sum, dense: elements, points } = takeApart(equation.body, element, row, context.builder);
   // Elements of stored values are worked on in float64, and those few that are singled out are put right in float32.
   if (elements && lanePrecision([equation.body], element, context) !== 'f32') return undefined;
   const rewritten = elements && withRowSums(elements, row, element, context.builder);
   const dense = rewritten?.expr;
   const sums = new Set(rewritten?.sums);
   const roots = [...(dense ? [dense] : []), ...points.map(({ value }) => value)];
-  const wholes = points.flatMap((point) => point.element ?? []);
+  // On long paths what is singled out is a small difference, which a correction in float32 would blur.
+  const outer = equation.domain.slice(0, -1);
+  const wholes = new Map(
+    (elements && mayBeLong(outer, context) ? points : []).map((point) => [
+      point,
+      wholeElement(point, sum, equation, context),
+    ]),
+  );
   const valuesOf = (expressions: readonly Expr[]): Expr[] => [
     ...new Set(expressions.flatMap((root) => rowValues(root, row, element))),
   ];
@@ -62,21 +66,18 @@ export function blockedWriting(equation: Equation, context: ProgramContext, rang
   const alongDiagonals = ({ source, indices }: ReadExpr): boolean =>
     isDiagonal(context.layouts.get(source)) && indices.every((at, i) => ranges.follows(at, equation.axes[i]!));
   const tiled =
-    axis === 1 && !long && valuesOf([...roots, ...wholes]).some((expr) => readsIn(expr).some(alongDiagonals));
+    axis === 1 && !long && valuesOf([...roots, ...wholes.values()]).some((expr) => readsIn(expr).some(alongDiagonals));
   const staged = Math.min(ROWS, Math.floor(STAGED / V));
   const partWidth = Math.ceil(V / Math.ceil(V / PART) / LINE) * LINE;
 
   const write = (scene: Scene, block: Block, at: readonly Value[], output: Target, lines?: Rows): void => {
     const { writer, lower } = scene;
-    for (const root of [...roots, ...wholes]) lower.prepare(root);
-    /** On long paths elements that are singled out are small differences, which float32 corrections would blur. */
-    const exact = wholes.length > 0 ? lower.pathsAre(true, equation.domain.slice(0, -1)) : undefined;
+    for (const root of [...roots, ...wholes.values()]) lower.prepare(root);
+    const exact = wholes.size > 0 ? lower.pathsAre(true, outer) : undefined;
     const local = (name: string): Local => new Local(scene, context, name, 'f32', slotsOf(tiled));
-    /** Of points that have their whole element: that, or what is to be added. */
-    const amounts = new Map(
-      (exact ? points : []).filter((point) => point.element).map((point) => [point, local('amount')]),
-    );
-    const corrections = points.filter((point) => !amounts.has(point)).map(({ value }) => value);
+    /** Of each point its whole element or, on other paths, what is to be added. */
+    const amounts = new Map([...wholes.keys()].map((point) => [point, local('amount')]));
+    const corrections = exact ? [] : points.map(({ value }) => value);
     const perRow = valuesOf([...(dense ? [dense] : []), ...corrections]);
     /** What the rows' values are kept in: one number, or two for a value that goes into sums with elements. */
     const kept = new Map<Expr, Local[]>();
@@ -108,12 +109,13 @@ export function blockedWriting(equation: Equation, context: ProgramContext, rang
       }
     };
     /** The whole element of a point. What it takes of a row that is all zeros is not read. */
-    const elementOf = ({ element: all }: Point, within: Block): Value => {
-      const picks = pickedFrom({ ...equation, axes: equation.axes.slice(0, -1), body: all! }, context.graph);
+    const elementOf = (point: Point, within: Block): Value => {
+      const all = wholes.get(point)!;
+      const picks = pickedFrom({ ...equation, axes: equation.axes.slice(0, -1), body: all }, context.graph);
       const zero = picks.length > 0 && zeroRow(scene, dense, element, within);
       const occupied = zero ? writer.combine((x) => k.not(x), [zero], 'occupied') : undefined;
       for (const pick of picks) lower.given(pick, lower.read(pick, within, occupied), within);
-      return lower.real(all!, within);
+      return lower.real(all, within);
     };
     /** Writes what differs between long paths, where points have their whole elements, and others. */
     const eitherWay = (within: Block, write: (body: Block, whole: boolean) => void): void => {
